@@ -1,0 +1,48 @@
+# Each target makes `.venv` and installs what it needs if that is missing or
+# stale, so that each is the only command a fresh clone needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+
+CORE_STAMP := $(VENV)/.core
+EXTRAS_STAMP := $(VENV)/.extras
+
+.PHONY: train test test-all lint format clean
+
+# The comparison's table and picture; experiments/configs/household.py states
+# what to expect.
+train: $(CORE_STAMP)
+	$(BIN)/python -m experiments.compare \
+	  --config=experiments/configs/household.py \
+	  --estimators=graphgpo,gigpo,grpo --seeds=0,1,2 --workdir=runs/compare
+
+test: $(CORE_STAMP)
+	$(BIN)/python -m pytest -q -m "not slow and not extra"
+
+test-all: $(EXTRAS_STAMP)
+	$(BIN)/python -m pytest -q
+
+lint: $(EXTRAS_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(EXTRAS_STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .ruff_cache
+
+# A stamp is older than the files it follows from, or missing: install again.
+$(CORE_STAMP): requirements.txt setup.cfg pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -r requirements.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+	touch $@
+
+$(EXTRAS_STAMP): requirements-dev.txt $(CORE_STAMP)
+	$(PIP) install -r requirements-dev.txt
+	touch $@

@@ -1,0 +1,152 @@
+"""What a step is worth before it is compared with others: step signals."""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def graph_return(
+  distance: chex.Array,
+  next_distance: chex.Array,
+  cost: chex.Array,
+  *,
+  omega: float,
+  success_reward: float = 10.0,
+  add_step_cost: bool = False,
+  normalize_distance: bool = False,
+) -> chex.Array:
+  """Return of a step that ends at a known distance from success.
+
+  The paper's form (`add_step_cost=True`):
+
+    R = success_reward * omega ** (next_distance + cost)                (Eq. 4)
+
+  The authors' recipe (the default) leaves the cost out, which under unit costs
+  is a constant factor, and with `normalize_distance` measures the step alone:
+
+    R = success_reward * omega ** next_distance
+    R = success_reward * omega ** (next_distance - distance + 1)
+
+  Args:
+    distance: float32 [E], finite distance of each step's source to SUCCESS.
+    next_distance: float32 [E], the same of its target, in cost units.
+    cost: float32 [E], cost of the step itself, in cost units.
+    omega: distance discount in (0, 1).
+    success_reward: reward of a successful rollout, in reward units.
+    add_step_cost: the paper's exponent instead of the recipe's. With
+      `normalize_distance` it replaces the constant 1 by the step's cost.
+    normalize_distance: the recipe's step-wise form.
+
+  Returns:
+    float32 [E], reward units. No gradient flows through it.
+
+  Reference: arXiv 2605.26684, Eq. 4, and its authors' recipe.
+  """
+  chex.assert_rank([distance, next_distance, cost], 1)
+  chex.assert_equal_shape([distance, next_distance, cost])
+  exponent = next_distance
+  if normalize_distance:
+    exponent = exponent - distance + (cost if add_step_cost else 1.0)
+  elif add_step_cost:
+    exponent = exponent + cost
+  value = success_reward * jnp.power(jnp.float32(omega), exponent)
+  return jax.lax.stop_gradient(value.astype(jnp.float32))
+
+
+def nearest_of_source(
+  next_distance: chex.Array,
+  source: chex.Array,
+  mask: chex.Array,
+  *,
+  max_nodes: int,
+) -> chex.Array:
+  """Least next distance among the steps that leave the same state.
+
+  Subtracting it from the exponent makes the signal free of scale: the best
+  step of a state is worth omega^0 however far away success is, so epsilon in
+  the normaliser no longer swallows distant states.
+
+  Args:
+    next_distance: float32 [E], cost units.
+    source: int32 [E], node of each step's source.
+    mask: bool [E], True where there is a step with a node.
+    max_nodes: N, static number of segments.
+
+  Returns:
+    float32 [E], cost units; 0 in padding.
+  """
+  chex.assert_equal_shape([next_distance, source, mask])
+  segment = jnp.where(mask, source, max_nodes)
+  nearest = jax.ops.segment_min(
+    jnp.where(mask, next_distance, jnp.inf), segment, max_nodes + 1
+  )
+  return jnp.where(mask, nearest[segment], 0.0)
+
+
+def discounted_return(
+  reward: chex.Array,
+  last: chex.Array,
+  mask: chex.Array,
+  *,
+  discount: float = 0.95,
+) -> chex.Array:
+  """Discounted return-to-go along each rollout.
+
+  G_t = r_t + discount * G_{t+1}, and G_t = r_t at a rollout's last step; by an
+  associative scan, so its depth is the logarithm of the steps.
+
+  Args:
+    reward: float32 [E], reward units; rollouts contiguous, in order of time.
+    last: bool [E], True at each rollout's last step.
+    mask: bool [E], True where there is a step.
+    discount: reward discount in [0, 1].
+
+  Returns:
+    float32 [E], reward units; 0 in padding. No gradient flows through it.
+
+  Reference: arXiv 2505.10978 (GiGPO), the step return.
+  """
+  chex.assert_rank([reward, last, mask], 1)
+  chex.assert_equal_shape([reward, last, mask])
+  keep = jnp.where(mask & ~last, jnp.float32(discount), 0.0)
+  gain = jnp.where(mask, reward, 0.0).astype(jnp.float32)
+
+  def combine(later, earlier):
+    later_keep, later_gain = later
+    earlier_keep, earlier_gain = earlier
+    return (
+      later_keep * earlier_keep,
+      earlier_gain + earlier_keep * later_gain,
+    )
+
+  _, total = jax.lax.associative_scan(combine, (keep, gain), reverse=True)
+  return jax.lax.stop_gradient(jnp.where(mask, total, 0.0))
+
+
+def invalid_action_penalty(
+  action_valid: chex.Array,
+  success: chex.Array,
+  mask: chex.Array,
+  *,
+  invalid_penalty: float,
+  only_with_success: bool = False,
+) -> chex.Array:
+  """Penalty of each step whose action was not admissible.
+
+  Args:
+    action_valid: bool [E].
+    success: bool [E], success of each step's rollout.
+    mask: bool [E], True where there is a step.
+    invalid_penalty: what an invalid action costs, in reward units.
+    only_with_success: leave the penalty out of a group without any success.
+      There it is the only difference between steps, so that normalising it
+      gives it unit size and drives training to zero success.
+
+  Returns:
+    float32 [E], reward units, at least 0.
+  """
+  chex.assert_equal_shape([action_valid, success, mask])
+  penalty = invalid_penalty * (mask & ~action_valid).astype(jnp.float32)
+  if only_with_success:
+    penalty = penalty * jnp.any(mask & success).astype(jnp.float32)
+  return penalty

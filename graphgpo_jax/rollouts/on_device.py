@@ -1,0 +1,199 @@
+"""Rollouts of on-device environments: one scan, a group per task."""
+
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from graphgpo_jax.envs import types
+
+ApplyFn = Callable[[Any, types.Observation], chex.Array]
+# Chooses actions [K] from logits [K, A].
+Chooser = Callable[[chex.PRNGKey, chex.Array], chex.Array]
+
+
+@chex.dataclass(frozen=True)
+class Rollouts:
+  """M rollouts of each of B tasks, padded to T steps."""
+
+  observation: types.Observation  # leaves [B, M, T, ...], what was acted on
+  state_keys: chex.Array  # uint32 [B, M, T + 1, 2], fingerprint of each state
+  action: chex.Array  # int32 [B, M, T]
+  log_prob: chex.Array  # float32 [B, M, T], at sampling, in nats
+  reward: chex.Array  # float32 [B, M, T]
+  action_valid: chex.Array  # bool [B, M, T]
+  mask: chex.Array  # bool [B, M, T], True where there is a step
+  success: chex.Array  # bool [B, M]
+  episode_return: chex.Array  # float32 [B, M]
+
+
+def sample_action(key: chex.PRNGKey, logits: chex.Array) -> chex.Array:
+  """Draws int32 [K] from the policy's distribution, logits [K, A]."""
+  return jax.random.categorical(key, logits, axis=-1)
+
+
+def greedy_action(key: chex.PRNGKey, logits: chex.Array) -> chex.Array:
+  """Takes the most probable action, int32 [K], of logits [K, A]."""
+  del key
+  return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+
+
+def collect_rollouts(
+  environment: types.Environment,
+  apply_fn: ApplyFn,
+  params: Any,
+  tasks: Any,
+  key: chex.PRNGKey,
+  *,
+  rollouts_per_task: int,
+  choose: Chooser = sample_action,
+) -> Rollouts:
+  """Plays every task M times from the same start.
+
+  Rollouts that have ended are carried along and masked; once all have ended
+  the remaining iterations of the scan do nothing.
+
+  Args:
+    environment: gives reset, step, state_key and the horizon T.
+    apply_fn: `(params, observation) -> logits`, float32 [..., A].
+    params: the policy's parameters.
+    tasks: pytree of B tasks, leaves [B, ...].
+    key: PRNG key. The world's own randomness at reset is shared by a group's
+      rollouts; actions are drawn independently.
+    rollouts_per_task: M.
+    choose: chooses the actions; the policy's own distribution by default.
+
+  Returns:
+    Rollouts.
+  """
+  num_tasks = jax.tree.leaves(tasks)[0].shape[0]
+  num_rollouts = num_tasks * rollouts_per_task
+  reset_key, action_key = jax.random.split(key)
+  reset_keys = jax.random.split(reset_key, num_tasks)
+  state, observation = jax.vmap(environment.reset)(reset_keys, tasks)
+  state, observation = jax.tree.map(
+    lambda leaf: jnp.repeat(leaf, rollouts_per_task, axis=0),
+    (state, observation),
+  )
+  step = jax.vmap(environment.step)
+  state_key = jax.vmap(environment.state_key)
+
+  def act(carry, time):
+    state, observation, alive, success = carry
+    logits = apply_fn(params, observation)
+    chosen = choose(jax.random.fold_in(action_key, time), logits)
+    log_probs = jax.nn.log_softmax(logits)
+    log_prob = jnp.take_along_axis(log_probs, chosen[:, None], axis=1)[:, 0]
+    following, seen, reward, terminated, truncated, info = step(state, chosen)
+    record = {
+      "observation": observation,
+      "action": chosen.astype(jnp.int32),
+      "log_prob": jnp.where(alive, log_prob, 0.0),
+      "reward": jnp.where(alive, reward, 0.0).astype(jnp.float32),
+      "action_valid": info.action_valid | ~alive,
+      "mask": alive,
+      "state_key": state_key(following),
+    }
+    success = success | (alive & info.success)
+    alive = alive & ~terminated & ~truncated
+    return (following, seen, alive, success), record
+
+  start = (
+    state,
+    observation,
+    jnp.ones((num_rollouts,), bool),
+    jnp.zeros((num_rollouts,), bool),
+  )
+  shapes = jax.eval_shape(act, start, jnp.int32(0))[1]
+
+  def rest(carry, time):
+    del time
+    nothing = jax.tree.map(
+      lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes
+    )
+    return carry, nothing
+
+  def act_or_rest(carry, time):
+    return jax.lax.cond(jnp.any(carry[2]), act, rest, carry, time)
+
+  (_, _, _, success), records = jax.lax.scan(
+    act_or_rest, start, jnp.arange(environment.spec.horizon)
+  )
+
+  def by_group(leaf):
+    leaf = jnp.swapaxes(leaf, 0, 1)
+    return leaf.reshape((num_tasks, rollouts_per_task) + leaf.shape[1:])
+
+  records = jax.tree.map(by_group, records)
+  first = state_key(state).reshape(num_tasks, rollouts_per_task, 1, 2)
+  return Rollouts(
+    observation=records["observation"],
+    state_keys=jnp.concatenate([first, records["state_key"]], axis=2),
+    action=records["action"],
+    log_prob=records["log_prob"],
+    reward=records["reward"],
+    action_valid=records["action_valid"],
+    mask=records["mask"],
+    success=success.reshape(num_tasks, rollouts_per_task),
+    episode_return=jnp.sum(records["reward"], axis=2),
+  )
+
+
+def informative_groups(rollouts: Rollouts) -> chex.Array:
+  """bool [B]: the returns of the group's rollouts are not all equal."""
+  returns = rollouts.episode_return
+  return jnp.max(returns, axis=1) != jnp.min(returns, axis=1)
+
+
+def collect_informative_rollouts(
+  collect: Callable[[chex.PRNGKey], Rollouts],
+  key: chex.PRNGKey,
+  *,
+  max_resamples: int,
+) -> tuple[Rollouts, chex.Array]:
+  """Dynamic sampling: replaces groups whose returns are all equal.
+
+  Draws fresh batches until every group of the batch is informative or the
+  limit is reached; the groups that are still uninformative then lose their
+  mask, so that they enter neither credit nor loss.
+
+  Args:
+    collect: draws tasks and their Rollouts from a key.
+    key: PRNG key.
+    max_resamples: further batches at most.
+
+  Returns:
+    Rollouts, and int32 [], the number of batches drawn.
+
+  Reference: arXiv 2503.14476 (DAPO), dynamic sampling.
+  """
+
+  def lacking(carry):
+    _, useful, drawn = carry
+    return (drawn <= max_resamples) & ~jnp.all(useful)
+
+  def draw(carry):
+    kept, useful, drawn = carry
+    fresh = collect(jax.random.fold_in(key, drawn))
+    fresh_useful = informative_groups(fresh)
+    # The k-th uninformative place takes the k-th informative fresh group.
+    num_groups = useful.shape[0]
+    supply = jnp.argsort(~fresh_useful, stable=True)
+    wanted = jnp.cumsum(~useful) - 1
+    from_fresh = supply[jnp.clip(wanted, 0, num_groups - 1)]
+    replace = ~useful & (wanted < jnp.sum(fresh_useful))
+
+    def choose(old, new):
+      shape = (num_groups,) + (1,) * (old.ndim - 1)
+      return jnp.where(replace.reshape(shape), new[from_fresh], old)
+
+    return jax.tree.map(choose, kept, fresh), useful | replace, drawn + 1
+
+  first = collect(jax.random.fold_in(key, 0))
+  kept, useful, drawn = jax.lax.while_loop(
+    lacking, draw, (first, informative_groups(first), jnp.int32(1))
+  )
+  mask = kept.mask & useful[:, None, None]
+  return kept.replace(mask=mask), drawn

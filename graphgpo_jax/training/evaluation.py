@@ -1,0 +1,62 @@
+"""Success of a policy on a fixed panel of tasks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from graphgpo_jax.envs import types
+from graphgpo_jax.rollouts import on_device
+
+# Folded into the run's key, so that evaluation never draws a key of training.
+_EVALUATION_STREAM = 0x65766C
+
+
+def make_evaluate(
+  environment: types.Environment,
+  apply_fn: on_device.ApplyFn,
+  panel: Any,
+) -> Callable[[Any, chex.PRNGKey], dict[str, chex.Array]]:
+  """Builds the evaluation of parameters on a panel.
+
+  Each task is played once with sampled and once with greedy actions.
+
+  Args:
+    environment: the environment.
+    apply_fn: `(params, observation) -> logits`.
+    panel: pytree of tasks, leaves [P, ...].
+
+  Returns:
+    `evaluate(params, key) -> metrics`: `eval/success` (sampled actions, the
+    policy as it acts), `eval/success_greedy`, `eval/return` and `eval/length`
+    (both sampled), each float32 [].
+  """
+
+  def choose(key, logits):
+    # Every task is played twice in a row, so that one program serves both.
+    sampled = on_device.sample_action(key, logits)
+    greedy = on_device.greedy_action(key, logits)
+    return jnp.where(jnp.arange(logits.shape[0]) % 2 == 0, sampled, greedy)
+
+  def evaluate(params, key):
+    played = on_device.collect_rollouts(
+      environment,
+      apply_fn,
+      params,
+      panel,
+      jax.random.fold_in(key, _EVALUATION_STREAM),
+      rollouts_per_task=2,
+      choose=choose,
+    )
+    success = jnp.mean(played.success, axis=0, dtype=jnp.float32)
+    lengths = jnp.sum(played.mask[:, 0], axis=1)
+    return {
+      "eval/success": success[0],
+      "eval/success_greedy": success[1],
+      "eval/return": jnp.mean(played.episode_return[:, 0]),
+      "eval/length": jnp.mean(lengths, dtype=jnp.float32),
+    }
+
+  return evaluate

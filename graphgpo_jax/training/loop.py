@@ -1,0 +1,109 @@
+"""The loop of a run: updates, evaluations, and their seconds."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from graphgpo_jax.training import settings, state, update
+
+# Folds of the run's key, one for each use that is not an update.
+_PARAMETERS_STREAM = 0x706172
+
+
+def initial_state(
+  experiment: settings.Experiment, seed: int
+) -> state.TrainState:
+  """State of the run with this seed before its first update."""
+  key = jax.random.fold_in(jax.random.key(seed), _PARAMETERS_STREAM)
+  return jax.jit(experiment.initial_state)(key)
+
+
+def iterate(
+  experiment: settings.Experiment,
+  train_state: state.TrainState,
+  *,
+  seed: int,
+  estimator: str,
+) -> Iterator[tuple[state.TrainState, dict[str, float]]]:
+  """Runs the updates that are left, one at a time.
+
+  The phases are called one by one, so that each one's seconds are known, and
+  runs that differ in seed or estimator share what is compiled. What update k
+  draws depends on seed and k alone.
+
+  Args:
+    experiment: what the config built.
+    train_state: where to start; its buffers are taken over.
+    seed: of the run.
+    estimator: name of the estimator.
+
+  Yields:
+    The state after each update and its metrics, floats by name; `eval/` names
+    where the panel was played, `time/` names in seconds (the first update's
+    hold the compilation). Before the first update comes one with the step 0.
+  """
+  config = experiment.config
+  key = jax.random.key(seed)
+  assign = experiment.assign(estimator)
+  step = int(train_state.step)
+  if step == 0:
+    seconds: dict[str, float] = {}
+    panel = _timed(
+      seconds, "time/evaluate", experiment.evaluate, train_state.params, key
+    )
+    yield train_state, _floats({**panel, **seconds})
+  while step < config.num_updates:
+    seconds = {}
+    collect_key, optimise_key = update.update_keys(key, step)
+    rollouts, collected = _timed(
+      seconds,
+      "time/collect",
+      experiment.collect,
+      train_state.params,
+      collect_key,
+    )
+    advantage, assigned = _timed(seconds, "time/assign", assign, rollouts)
+    train_state, optimised = _timed(
+      seconds,
+      "time/optimise",
+      experiment.optimise,
+      train_state,
+      rollouts,
+      advantage,
+      optimise_key,
+    )
+    seconds["time/update"] = sum(seconds.values())
+    step += 1
+    seconds["time/steps_per_second"] = (
+      float(collected["rollout/steps"]) / seconds["time/update"]
+    )
+    metrics = {**collected, **assigned, **optimised}
+    if step % config.eval_every == 0 or step == config.num_updates:
+      panel_key = jax.random.fold_in(key, step)
+      metrics.update(
+        _timed(
+          seconds,
+          "time/evaluate",
+          experiment.evaluate,
+          train_state.params,
+          panel_key,
+        )
+      )
+    yield train_state, _floats({**metrics, **seconds})
+
+
+def _timed(seconds: dict[str, float], name: str, function: Any, *args: Any):
+  started = time.perf_counter()
+  result = jax.block_until_ready(function(*args))
+  seconds[name] = time.perf_counter() - started
+  return result
+
+
+def _floats(metrics: dict[str, Any]) -> dict[str, float]:
+  return {
+    name: float(np.asarray(value))
+    for name, value in jax.device_get(metrics).items()
+  }

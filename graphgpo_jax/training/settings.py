@@ -1,0 +1,273 @@
+"""The config of a run: every key there is, its default, and what it builds."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from graphgpo_jax import envs, losses
+from graphgpo_jax.credit import estimators, normalize
+from graphgpo_jax.envs import panels, types
+from graphgpo_jax.policy import actor, transformer
+from graphgpo_jax.training import evaluation, optimise, state, update
+
+_NORMALIZERS = {
+  "mean_std": normalize.mean_std,
+  "mean": normalize.mean_only,
+}
+_AGGREGATES = {
+  "token_mean": losses.token_mean,
+  "sequence_mean_token_mean": losses.sequence_mean_token_mean,
+  "sequence_mean_token_sum": losses.sequence_mean_token_sum,
+}
+_KL_ESTIMATORS = {
+  "k1": losses.kl_k1,
+  "k2": losses.kl_k2,
+  "low_var_kl": losses.kl_k3,
+}
+_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def default_config() -> ml_collections.ConfigDict:
+  """Every key of a run with its default.
+
+  Configs start from this and change values; a key that is not here does not
+  exist. `environment` and `estimator_options` are open: their keys are the
+  keywords of the environment's class and of the estimators.
+  """
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  config.num_updates = 30
+  config.eval_every = 1
+  # In updates; 0 saves at the end alone.
+  config.checkpoint_every = 0
+  config.tensorboard = True
+  config.environment = ml_collections.ConfigDict({"name": "household"})
+  config.panel = ml_collections.ConfigDict({"seed": 2026, "size": 128})
+  config.policy = ml_collections.ConfigDict(
+    {
+      "num_layers": 2,
+      "width": 32,
+      "num_heads": 4,
+      "mlp_width": 0,
+      "dtype": "float32",
+      "remat": False,
+      "mask_actions": True,
+    }
+  )
+  config.rollout = ml_collections.ConfigDict(
+    {"tasks_per_update": 16, "rollouts_per_task": 8, "max_resamples": 0}
+  )
+  config.estimator = "graphgpo"
+  config.estimator_options = ml_collections.ConfigDict(
+    {
+      "graphgpo": {"omega": 0.8},
+      "gigpo": {"discount": 0.95},
+      "grpo": {},
+      "rloo": {},
+    }
+  )
+  config.loss = ml_collections.ConfigDict(
+    {
+      "num_epochs": 1,
+      "num_minibatches": 4,
+      "chunk_size": 256,
+      "clip_low": 0.2,
+      "clip_high": 0.2,
+      "dual_clip": 0.0,
+      "kl_coefficient": 0.0,
+      "kl": "low_var_kl",
+      "entropy_coefficient": 0.01,
+      "aggregate": "token_mean",
+    }
+  )
+  config.optimizer = ml_collections.ConfigDict(
+    {
+      "learning_rate": 1e-3,
+      "max_grad_norm": 1.0,
+      "weight_decay": 0.0,
+      "warmup_steps": 0,
+    }
+  )
+  return config
+
+
+_OPEN_SECTIONS = ("environment", "estimator_options")
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
+  """Checks that a config has the keys of `default_config` and sound values.
+
+  Raises:
+    ValueError: a key is missing or does not exist, or a value is out of
+      range; the message names it.
+  """
+
+  def compare(given, known, path):
+    for name in given:
+      if name not in known:
+        raise ValueError(
+          f"config key {path}{name} does not exist; there are "
+          f"{', '.join(sorted(known))}"
+        )
+    for name in known:
+      if name not in given:
+        raise ValueError(f"config key {path}{name} is missing")
+      if path == "" and name in _OPEN_SECTIONS:
+        continue
+      if isinstance(known[name], ml_collections.ConfigDict):
+        compare(given[name], known[name], f"{path}{name}.")
+
+  compare(config, default_config(), "")
+  for name, least in (
+    ("num_updates", 1),
+    ("eval_every", 1),
+    ("checkpoint_every", 0),
+    ("panel.size", 1),
+    ("rollout.tasks_per_update", 1),
+    ("rollout.rollouts_per_task", 1),
+    ("rollout.max_resamples", 0),
+  ):
+    value: Any = config
+    for part in name.split("."):
+      value = value[part]
+    if value < least:
+      raise ValueError(f"config.{name} must be at least {least}, got {value}")
+  _choose("loss.aggregate", config.loss.aggregate, _AGGREGATES)
+  _choose("loss.kl", config.loss.kl, _KL_ESTIMATORS)
+  _choose("policy.dtype", config.policy.dtype, _DTYPES)
+  _choose("estimator", config.estimator, estimators.ESTIMATORS)
+
+
+def _choose(name: str, value: str, choices: Any) -> Any:
+  if value not in choices:
+    raise ValueError(
+      f"config.{name}={value!r} does not exist; there are "
+      f"{', '.join(sorted(choices))}"
+    )
+  return choices[value]
+
+
+def make_estimator(
+  name: str, options: dict[str, Any]
+) -> estimators.Estimator:
+  """Estimator by name with its options fixed.
+
+  Args:
+    name: one of `credit.estimators.ESTIMATORS`.
+    options: its keywords; `normalization` is "mean_std" or "mean", `epsilon`
+      that of mean_std.
+
+  Returns:
+    Function `(steps, graph, distance) -> Credit`.
+
+  Raises:
+    ValueError: no such estimator or normalisation.
+  """
+  function = _choose("estimator", name, estimators.ESTIMATORS)
+  options = dict(options)
+  if "normalization" in options or "epsilon" in options:
+    chosen = options.pop("normalization", "mean_std")
+    normalizer = _choose("normalization", chosen, _NORMALIZERS)
+    if chosen == "mean_std" and "epsilon" in options:
+      normalizer = functools.partial(
+        normalizer, epsilon=options.pop("epsilon")
+      )
+    options["normalize"] = normalizer
+  return functools.partial(function, **options)
+
+
+class Experiment:
+  """What a config builds; its programs are compiled once, for every seed.
+
+  Attributes:
+    config: the config, locked.
+    environment: the environment.
+    init_fn: `key -> params`.
+    apply_fn: `(params, observation) -> logits`.
+    optimizer: the optax transformation.
+    panel: the evaluation tasks, leaves [P, ...].
+    collect: jitted first phase.
+    optimise: jitted third phase; it takes its state's buffers.
+    evaluate: jitted `(params, key) -> metrics`.
+  """
+
+  def __init__(self, config: ml_collections.ConfigDict):
+    """Builds environment, policy and phases.
+
+    Args:
+      config: as `default_config`.
+
+    Raises:
+      ValueError: the config has an unknown key or a value out of range.
+    """
+    check_config(config)
+    self.config = ml_collections.FrozenConfigDict(config)
+    options = config.environment.to_dict()
+    name = options.pop("name")
+    self.environment: types.Environment = envs.make_environment(
+      name, **options
+    )
+    policy = config.policy.to_dict()
+    mask_actions = policy.pop("mask_actions")
+    policy["mlp_width"] = policy["mlp_width"] or None
+    policy["dtype"] = _choose("policy.dtype", policy["dtype"], _DTYPES)
+    self.init_fn, self.apply_fn = actor.make_actor(
+      self.environment.spec,
+      transformer.TransformerConfig(**policy),
+      mask_actions=mask_actions,
+    )
+    self.optimizer: optax.GradientTransformation = state.make_optimizer(
+      **config.optimizer.to_dict()
+    )
+    self.panel = panels.make_panel(
+      self.environment, seed=config.panel.seed, size=config.panel.size
+    )
+    loss = config.loss.to_dict()
+    loss["dual_clip"] = loss["dual_clip"] or None
+    loss["kl"] = _choose("loss.kl", loss["kl"], _KL_ESTIMATORS)
+    loss["aggregate"] = _choose(
+      "loss.aggregate", loss["aggregate"], _AGGREGATES
+    )
+    self._phases = {
+      "collect": update.make_collect(
+        self.environment, self.apply_fn, **config.rollout.to_dict()
+      ),
+      "optimise": optimise.make_optimise(
+        self.apply_fn, self.optimizer, **loss
+      ),
+    }
+    self.collect = jax.jit(self._phases["collect"])
+    self.optimise = jax.jit(self._phases["optimise"], donate_argnums=0)
+    self.evaluate = jax.jit(
+      evaluation.make_evaluate(self.environment, self.apply_fn, self.panel)
+    )
+    self._assign: dict[str, Any] = {}
+
+  def phases(self, estimator: str) -> update.Phases:
+    """The pure, unjitted phases with this estimator, to compose or change."""
+    options = self.config.estimator_options.get(estimator, {})
+    built = make_estimator(estimator, dict(options))
+    return update.Phases(assign=update.make_assign(built), **self._phases)
+
+  def assign(self, estimator: str) -> Any:
+    """The jitted second phase, compiled once per estimator."""
+    if estimator not in self._assign:
+      self._assign[estimator] = jax.jit(self.phases(estimator).assign)
+    return self._assign[estimator]
+
+  def update(self, estimator: str) -> Any:
+    """The whole update as one jitted function, `(state, key)`."""
+    return jax.jit(update.compose(self.phases(estimator)), donate_argnums=0)
+
+  def initial_state(self, key: Any) -> state.TrainState:
+    """State before the first update of the run with this key."""
+    return state.create_state(
+      self.init_fn,
+      self.optimizer,
+      key,
+      with_reference=self.config.loss.kl_coefficient > 0,
+    )

@@ -1,0 +1,85 @@
+"""What training carries from update to update, and how it starts."""
+
+from collections.abc import Callable
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+
+@chex.dataclass(frozen=True)
+class TrainState:
+  """Parameters, the optimiser's memory and the number of updates done."""
+
+  params: Any  # tree of float32, the policy
+  opt_state: Any  # optax state
+  reference_params: Any  # tree like params, or None: what a KL term holds to
+  step: chex.Array  # int32 [], updates done
+
+
+def make_optimizer(
+  *,
+  learning_rate: float,
+  max_grad_norm: float = 1.0,
+  weight_decay: float = 0.0,
+  warmup_steps: int = 0,
+) -> optax.GradientTransformation:
+  """AdamW with a global-norm clip and an optional linear warm-up.
+
+  Args:
+    learning_rate: positive.
+    max_grad_norm: gradients are scaled down to this global norm.
+    weight_decay: decoupled weight decay.
+    warmup_steps: optimiser steps over which the rate rises from 0.
+
+  Returns:
+    The optax transformation.
+
+  Raises:
+    ValueError: an argument is out of range.
+  """
+  if not learning_rate > 0:
+    raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+  if not max_grad_norm > 0:
+    raise ValueError(f"max_grad_norm must be positive, got {max_grad_norm}")
+  schedule: Any = learning_rate
+  if warmup_steps:
+    schedule = optax.linear_schedule(0.0, learning_rate, warmup_steps)
+  return optax.chain(
+    optax.clip_by_global_norm(max_grad_norm),
+    optax.adamw(schedule, weight_decay=weight_decay),
+  )
+
+
+def create_state(
+  init_fn: Callable[[chex.PRNGKey], Any],
+  optimizer: optax.GradientTransformation,
+  key: chex.PRNGKey,
+  *,
+  with_reference: bool = False,
+) -> TrainState:
+  """State before the first update.
+
+  Args:
+    init_fn: draws the policy's parameters from a key.
+    optimizer: optax transformation.
+    key: PRNG key.
+    with_reference: keep a copy of the initial parameters for a KL term.
+
+  Returns:
+    TrainState at step 0.
+  """
+  params = init_fn(key)
+  reference = None
+  if with_reference:
+    # A copy: the state's buffers are donated to the update, and one buffer
+    # cannot be given away twice.
+    reference = jax.tree.map(lambda leaf: leaf.copy(), params)
+  return TrainState(
+    params=params,
+    opt_state=optimizer.init(params),
+    reference_params=reference,
+    step=jnp.int32(0),
+  )

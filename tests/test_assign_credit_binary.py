@@ -1,0 +1,206 @@
+"""python -m experiments.assign_credit: files in, files out, clear errors."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import assign_credit as binary
+from graphgpo_jax import jsonl, tables
+from tests import oracle
+
+
+@pytest.fixture
+def rollouts(tmp_path):
+  path = tmp_path / "steps.jsonl"
+  write(path, oracle.random_table(1))
+  return path
+
+
+def write(path, table):
+  lines = [
+    json.dumps(dict(zip(table, row, strict=True)))
+    for row in zip(*table.values(), strict=True)
+  ]
+  path.write_text("\n".join(lines) + "\n")
+
+
+def run(capsys, *arguments):
+  """Runs main in this process: exit status, output and error text."""
+  if not flags.FLAGS.is_parsed():
+    flags.FLAGS.mark_as_parsed()
+  with flagsaver.flagsaver():
+    flags.FLAGS(["assign_credit", *map(str, arguments)])
+    status = binary.main(["assign_credit"])
+  return status, *capsys.readouterr()
+
+
+def test_writes_what_assign_credit_returns(rollouts, tmp_path, capsys):
+  output = tmp_path / "credit.jsonl"
+  status, text, errors = run(
+    capsys,
+    f"--rollouts={rollouts}",
+    f"--output={output}",
+    "--estimator=graphgpo",
+    "--omega=0.5",
+    "--step_weight=2",
+    "--nonormalize_distance",
+  )
+  assert (status, errors) == (0, "")
+  assert text.count("\n") == 1
+  table = oracle.random_table(1)
+  number = len(table["t"])
+  assert f"{number} steps of " in text
+  assert "of 3 tasks" in text
+  assert "states" in text
+  expected, _ = tables.credit_table(table, omega=0.5, step_weight=2.0)
+  lines = [json.loads(line) for line in output.read_text().splitlines()]
+  assert len(lines) == number
+  assert list(lines[0]) == ["task", "trajectory", "t", *expected]
+  for name in ("task", "trajectory", "t"):
+    assert [line[name] for line in lines] == table[name]
+  for name, column in expected.items():
+    found = np.asarray([line[name] for line in lines], np.float32)
+    np.testing.assert_array_equal(found, column)
+  assert sorted(tmp_path.iterdir()) == [output, rollouts]
+
+
+def test_runs_as_a_command(rollouts, tmp_path):
+  command = [sys.executable, "-m", "experiments.assign_credit"]
+  root = pathlib.Path(__file__).parent.parent
+  arguments = [f"--rollouts={rollouts}", f"--output={tmp_path / 'out'}"]
+  good = subprocess.run(
+    [*command, *arguments, "--estimator=grpo"],
+    capture_output=True,
+    text=True,
+    cwd=root,
+  )
+  assert good.returncode == 0, good.stderr
+  assert "steps of" in good.stdout
+  bad = subprocess.run(
+    [*command, *arguments, "--omega=2"],
+    capture_output=True,
+    text=True,
+    cwd=root,
+  )
+  assert bad.returncode == 1
+  assert bad.stdout == ""
+  assert bad.stderr.strip() == (
+    "error: option 'omega': expected a number strictly between 0 and 1, got 2.0"
+  )
+
+
+def refuse(capsys, rollouts, output, *parts, arguments=()):
+  """The command fails with one line, and leaves the folder as it was."""
+  before = {path: path.read_bytes() for path in rollouts.parent.iterdir()}
+  status, text, errors = run(
+    capsys, f"--rollouts={rollouts}", f"--output={output}", *arguments
+  )
+  assert status == 1
+  assert text == ""
+  assert errors.startswith("error: ")
+  assert errors.count("\n") == 1
+  for part in parts:
+    assert part in errors, errors
+  assert before == {
+    path: path.read_bytes() for path in rollouts.parent.iterdir()
+  }
+
+
+@pytest.mark.parametrize(
+  ("line", "parts"),
+  [
+    ('{"task": "a", "traj', ["expected a complete JSON object"]),
+    ("[1, 2]", ["expected a JSON object, got list"]),
+    ("", ["got a blank line"]),
+    ('{"task": "a"}', ["lacks the column 'trajectory'"]),
+    ("\udc80", ["expected a complete JSON object"]),
+  ],
+)
+def test_bad_line(rollouts, tmp_path, capsys, line, parts):
+  lines = rollouts.read_text().splitlines()
+  lines[4] = line
+  rollouts.write_text("\n".join(lines), errors="surrogateescape")
+  output = tmp_path / "credit.jsonl"
+  refuse(capsys, rollouts, output, "line 5", *parts)
+
+
+def test_truncated_last_line(rollouts, tmp_path, capsys):
+  text = rollouts.read_text()
+  rollouts.write_text(text[:-20])
+  refuse(
+    capsys,
+    rollouts,
+    tmp_path / "credit.jsonl",
+    f"line {text.count(chr(10))}",
+    "expected a complete JSON object",
+  )
+
+
+def test_column_in_some_lines_only(rollouts, tmp_path, capsys):
+  output = tmp_path / "credit.jsonl"
+  lines = [json.loads(line) for line in rollouts.read_text().splitlines()]
+  del lines[2]["cost"]
+  rollouts.write_text("\n".join(map(json.dumps, lines)))
+  refuse(capsys, rollouts, output, "line 3", "lacks the column 'cost'")
+  for line in lines:
+    line.pop("cost", None)
+  lines[3]["cost"] = 1.0
+  rollouts.write_text("\n".join(map(json.dumps, lines)))
+  refuse(capsys, rollouts, output, "line 4", "'cost'", "line 1 lacks")
+
+
+def test_bad_value_names_its_line(rollouts, tmp_path, capsys):
+  table = oracle.random_table(1)
+  table["cost"][3] = -1
+  write(rollouts, table)
+  output = tmp_path / "credit.jsonl"
+  output.write_text("an older result\n")
+  refuse(capsys, rollouts, output, "(row 0 is line 1)", "column 'cost', row 3")
+
+
+def test_empty_file(rollouts, tmp_path, capsys):
+  rollouts.write_text("")
+  refuse(capsys, rollouts, tmp_path / "out", "the table is empty")
+
+
+@pytest.mark.parametrize(
+  ("arguments", "part"),
+  [
+    (["--estimator=ppo"], "unknown estimator 'ppo'"),
+    (["--omega=1"], "option 'omega'"),
+    (["--discount=0.9"], "unknown option 'discount'"),
+    (["--normalization=max"], "option 'normalization'"),
+  ],
+)
+def test_bad_flag(rollouts, tmp_path, capsys, arguments, part):
+  refuse(capsys, rollouts, tmp_path / "out", part, arguments=arguments)
+
+
+def test_output_must_be_another_file(rollouts, tmp_path, capsys):
+  refuse(capsys, rollouts, rollouts, "--output is the file of --rollouts")
+  roundabout = tmp_path / ".." / tmp_path.name / rollouts.name
+  refuse(capsys, rollouts, roundabout, "--output is the file of --rollouts")
+
+
+def test_output_must_have_a_folder(rollouts, tmp_path, capsys):
+  refuse(capsys, rollouts, tmp_path / "no" / "out", "a folder that exists")
+
+
+def test_input_must_exist(rollouts, tmp_path, capsys):
+  missing = tmp_path / "missing.jsonl"
+  refuse(capsys, missing, tmp_path / "out", "missing.jsonl")
+
+
+def test_nothing_half_written(tmp_path):
+  path = tmp_path / "out"
+  path.write_text("older")
+  with pytest.raises(ValueError):
+    jsonl.write_steps(str(path), {"a": [1.0, float("nan")]})
+  assert path.read_text() == "older"
+  assert list(tmp_path.iterdir()) == [path]
