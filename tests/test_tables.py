@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from graphgpo_jax import table_device, tables
+from graphgpo_jax import tables
+from graphgpo_jax.tables import table_device
 from graphgpo_jax.credit import estimators, graph
 from tests import oracle
 

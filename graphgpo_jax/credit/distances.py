@@ -30,15 +30,23 @@ def _iterate(
   start = jnp.full((num_nodes,), jnp.inf, jnp.float32)
   start = start.at[graph_lib.SUCCESS].set(0.0)
 
-  def changed(carry):
-    return carry[1]
+  def improving(carry):
+    _, changed, sweeps = carry
+    # A shortest path has fewer edges than there are nodes, so this bound only
+    # ever stops what costs below 0 would keep going.
+    return changed & (sweeps < num_nodes)
 
   def body(carry):
-    distance, _ = carry
+    distance, _, sweeps = carry
     closer = sweep(distance)
-    return closer, jnp.any(closer < distance)
+    return closer, jnp.any(closer < distance), sweeps + 1
 
-  distance, _ = jax.lax.while_loop(changed, body, (start, jnp.bool_(True)))
+  # The first sweep stands outside, so that under `jax.shard_map` the carry is
+  # a value of each device from the start.
+  first = sweep(start)
+  distance, _, _ = jax.lax.while_loop(
+    improving, body, (first, jnp.any(first < start), jnp.int32(1))
+  )
   return jax.lax.stop_gradient(distance)
 
 
@@ -136,7 +144,9 @@ def finite_distances(
   chex.assert_rank(distance, 1)
   reachable = jnp.isfinite(distance)
   farthest = jnp.max(jnp.where(reachable, distance, 0.0))
-  return jnp.where(reachable, distance, farthest + margin)
+  return jax.lax.stop_gradient(
+    jnp.where(reachable, distance, farthest + margin)
+  )
 
 
 def distance_method(method: str) -> Callable[[StateGraph], chex.Array]:

@@ -112,14 +112,14 @@ def _same_state_advantage(
   """Compares each step with the others that leave the same state."""
   num_nodes = graph.node_mask.shape[0]
   known = steps.mask & (steps.source >= 0) & (steps.source < num_nodes)
-  counted = known
+  weight = known.astype(jnp.float32)
   if distinct_edges:
-    counted = counted & graph_lib.first_of_each_edge(steps)
+    weight = weight * graph_lib.edge_weights(steps)
   return normalize(
     step_return,
     jnp.where(known, steps.source, graph_lib.NO_NODE),
     known,
-    counted,
+    weight,
     num_segments=num_nodes,
     center_singletons=True,
   )
@@ -159,7 +159,7 @@ def graphgpo(
   *,
   omega: float = 0.1,
   success_reward: float = 10.0,
-  invalid_penalty: float = 0.0,
+  invalid_penalty: float = 0.1,
   penalty_only_with_success: bool = False,
   add_step_cost: bool = False,
   normalize_distance: bool = False,
@@ -194,7 +194,8 @@ def graphgpo(
       epsilon does not swallow states far from success. Off for parity.
     unreachable_margin: unreachable states stand this far beyond the farthest
       reachable one, in cost units.
-    distinct_edges: statistics over distinct edges instead of steps.
+    distinct_edges: in the statistics every distinct edge counts once, its
+      steps sharing the weight, instead of every step.
     per_rollout: episode statistics over rollouts instead of steps.
     normalize: normaliser of both parts, `mean_std` or `mean_only`.
     step_weight: weight of the graph advantage.
@@ -258,7 +259,7 @@ def gigpo(
   distance: chex.Array,
   *,
   discount: float = 0.95,
-  invalid_penalty: float = 0.0,
+  invalid_penalty: float = 0.1,
   penalty_only_with_success: bool = False,
   distinct_edges: bool = False,
   per_rollout: bool = False,
@@ -277,7 +278,8 @@ def gigpo(
     discount: reward discount in [0, 1].
     invalid_penalty: cost of an action that is not admissible, reward units.
     penalty_only_with_success: no penalty in groups without success.
-    distinct_edges: statistics over distinct edges instead of steps.
+    distinct_edges: in the statistics every distinct edge counts once, its
+      steps sharing the weight, instead of every step.
     per_rollout: episode statistics over rollouts instead of steps.
     normalize: normaliser of both parts, `mean_std` or `mean_only`.
     step_weight: weight of the step advantage.
@@ -321,7 +323,7 @@ def grpo(
   graph: StateGraph,
   distance: chex.Array,
   *,
-  invalid_penalty: float = 0.0,
+  invalid_penalty: float = 0.1,
   penalty_only_with_success: bool = False,
   per_rollout: bool = False,
   normalize: Normalizer = normalize_lib.mean_std,
@@ -367,7 +369,7 @@ def rloo(
   graph: StateGraph,
   distance: chex.Array,
   *,
-  invalid_penalty: float = 0.0,
+  invalid_penalty: float = 0.1,
   penalty_only_with_success: bool = False,
   episode_weight: float = 1.0,
 ) -> Credit:
@@ -392,7 +394,9 @@ def rloo(
   penalty = _penalty(steps, invalid_penalty, penalty_only_with_success)
   episode_part = (
     normalize_lib.leave_one_out(
-      steps.episode_return, steps.mask, steps.mask & steps.last
+      steps.episode_return,
+      steps.mask,
+      steps.mask & steps.last,
     )
     - penalty
   )

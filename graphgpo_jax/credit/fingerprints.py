@@ -6,10 +6,11 @@ a pair of uint32 lanes, mixed with different constants.
 """
 
 import chex
+import jax
 import jax.numpy as jnp
 
-# Odd constants of the splitmix and murmur3 finalisers (public domain); each
-# lane has its own, so that the lanes collide independently.
+# Odd constants with well-spread bits; each lane has its own, so that the lanes
+# collide independently.
 _VALUE_MULTIPLIERS = (0x9E3779B1, 0x85EBCA6B)
 _POSITION_MULTIPLIERS = (0xC2B2AE35, 0x27D4EB2F)
 _LENGTH_MULTIPLIERS = (0x165667B1, 0xD3A2646D)
@@ -22,6 +23,27 @@ def _avalanche(word: chex.Array) -> chex.Array:
   return word ^ (word >> 16)
 
 
+def _narrow(values) -> chex.Array:
+  """Values as a device array, refusing what 32 bits would cut off."""
+  if not hasattr(values, "dtype"):
+    return jnp.asarray(values)  # Python integers that are too wide raise here.
+  wide = values.dtype.kind in "iu" and values.dtype.itemsize > 4
+  if wide and isinstance(values, jax.core.Tracer):
+    raise TypeError(
+      f"fingerprint takes integers of at most 32 bits, got {values.dtype}; "
+      "split each into two words first"
+    )
+  if wide and values.size:
+    low, high = int(values.min()), int(values.max())
+    if low < -(2**31) or high >= 2**32 or (low < 0 and high >= 2**31):
+      raise ValueError(
+        f"fingerprint takes integers of at most 32 bits, got {low} to {high}; "
+        "split each into two words first"
+      )
+    values = values.astype("int32" if low < 0 else "uint32")
+  return jnp.asarray(values)
+
+
 def fingerprint(
   values: chex.Array, mask: chex.Array | None = None
 ) -> chex.Array:
@@ -32,16 +54,19 @@ def fingerprint(
   never changes a fingerprint, while order and length do.
 
   Args:
-    values: integers or booleans [..., L], such as token ids or cells.
+    values: integers or booleans [..., L], such as token ids or cells, of at
+      most 32 bits. Wider ones on the host are taken where they fit 32 bits.
     mask: bool [..., L], True where valid; everything is valid without it.
 
   Returns:
     uint32 [..., 2], the two lanes.
 
   Raises:
-    TypeError: `values` are floats; round or view them as integers first.
+    TypeError: `values` are floats; round or view them as integers first. Or
+      they are traced integers of more than 32 bits.
+    ValueError: `values` on the host do not fit 32 bits.
   """
-  values = jnp.asarray(values)
+  values = _narrow(values)
   if not (
     jnp.issubdtype(values.dtype, jnp.integer) or values.dtype == jnp.bool_
   ):

@@ -79,7 +79,7 @@ def node_ids(
   chex.assert_type([fingerprints, mask], [jnp.uint32, bool])
   chex.assert_equal_shape_prefix([fingerprints, mask], 1)
   num_entries = mask.shape[0]
-  limit = num_entries + 1 if max_nodes is None else max_nodes
+  limit = max(num_entries + 1, 2) if max_nodes is None else max_nodes
   if limit < 2:
     raise ValueError(f"max_nodes must be at least 2, got {max_nodes}")
   padding, high, low, order = jax.lax.sort(
@@ -185,37 +185,50 @@ def adjacency(graph: StateGraph) -> chex.Array:
   """
   num_nodes = graph.node_mask.shape[0]
   matrix = jnp.full((num_nodes, num_nodes), jnp.inf, jnp.float32)
-  return matrix.at[
+  matrix = matrix.at[
     _index(graph.source, num_nodes), _index(graph.target, num_nodes)
   ].min(graph.cost, mode="drop")
+  return jax.lax.stop_gradient(matrix)
 
 
-def first_of_each_edge(steps: Steps) -> chex.Array:
-  """Marks one step of each distinct (source, target) pair.
+def edge_weights(steps: Steps) -> chex.Array:
+  """Weight of each step when every distinct edge counts once.
+
+  w = 1 / (number of steps with the same source and target), so the weights of
+  an edge's steps add up to 1, in whatever order the rollouts stand.
 
   Args:
     steps: Steps of one group, [E].
 
   Returns:
-    bool [E], True for the first step, in order, of each distinct edge.
+    float32 [E] in [0, 1]; 0 in padding and where a node is missing.
   """
   num_steps = steps.mask.shape[0]
+  known = steps.mask & (steps.source >= 0) & (steps.target >= 0)
   padding, source, target, order = jax.lax.sort(
     (
-      (~steps.mask).astype(jnp.int32),
+      (~known).astype(jnp.int32),
       steps.source,
       steps.target,
       jnp.arange(num_steps, dtype=jnp.int32),
     ),
-    num_keys=4,
+    num_keys=3,
   )
-  starts = (padding == 0) & jnp.concatenate(
+  starts = jnp.concatenate(
     [
       jnp.ones((1,), bool),
-      (source[1:] != source[:-1]) | (target[1:] != target[:-1]),
+      (source[1:] != source[:-1])
+      | (target[1:] != target[:-1])
+      | (padding[1:] != padding[:-1]),
     ]
   )
-  return jnp.zeros((num_steps,), bool).at[order].set(starts)
+  edge = jnp.cumsum(starts, dtype=jnp.int32) - 1
+  number = jax.ops.segment_sum(
+    jnp.ones((num_steps,), jnp.float32), edge, num_steps
+  )
+  weights = jnp.zeros((num_steps,), jnp.float32)
+  weights = weights.at[order].set(1.0 / number[edge], unique_indices=True)
+  return jnp.where(known, weights, 0.0)
 
 
 def _index(ids: chex.Array, size: int) -> chex.Array:

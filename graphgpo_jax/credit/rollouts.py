@@ -47,7 +47,10 @@ def merge_rollouts(
     the state it ended in is no node.
   """
   chex.assert_rank([state_keys, reward, success, mask], [3, 2, 1, 2])
-  chex.assert_equal_shape([reward, action_valid, mask])
+  chex.assert_type([success, action_valid, mask], bool)
+  if cost is None:
+    cost = jnp.ones(mask.shape, jnp.float32)
+  chex.assert_equal_shape([reward, action_valid, mask, cost])
   num_rollouts, num_steps = mask.shape
   chex.assert_shape(state_keys, (num_rollouts, num_steps + 1, 2))
   limit = node_limit(num_rollouts, num_steps)
@@ -64,13 +67,11 @@ def merge_rollouts(
   target = jnp.where(won, graph_lib.SUCCESS, ids[:, 1:])
   target = jnp.where(mask, target, graph_lib.NO_NODE)
   reward = jnp.where(mask, reward, 0.0).astype(jnp.float32)
-  if cost is None:
-    cost = jnp.ones_like(reward)
   total = jnp.broadcast_to(jnp.sum(reward, 1, keepdims=True), mask.shape)
   steps = graph_lib.Steps(
     source=source.reshape(-1),
     target=target.reshape(-1),
-    cost=jnp.where(mask, cost, 0.0).reshape(-1),
+    cost=jnp.where(mask, cost, 0.0).astype(jnp.float32).reshape(-1),
     reward=reward.reshape(-1),
     episode_return=jnp.where(mask, total, 0.0).reshape(-1),
     success=(mask & success[:, None]).reshape(-1),

@@ -25,7 +25,10 @@ def graph_return(
   is a constant factor, and with `normalize_distance` measures the step alone:
 
     R = success_reward * omega ** next_distance
-    R = success_reward * omega ** (next_distance - distance + 1)
+    R = success_reward * omega ** (next_distance - distance + cost)
+
+  In the recipe, where every cost is 1, the last exponent reads + 1. It is how
+  much longer the way through this step is than the shortest: at least 0.
 
   Args:
     distance: float32 [E], finite distance of each step's source to SUCCESS.
@@ -33,9 +36,9 @@ def graph_return(
     cost: float32 [E], cost of the step itself, in cost units.
     omega: distance discount in (0, 1).
     success_reward: reward of a successful rollout, in reward units.
-    add_step_cost: the paper's exponent instead of the recipe's. With
-      `normalize_distance` it replaces the constant 1 by the step's cost.
-    normalize_distance: the recipe's step-wise form.
+    add_step_cost: the paper's exponent instead of the recipe's.
+    normalize_distance: the recipe's step-wise form; it has the cost in it, so
+      `add_step_cost` changes nothing then.
 
   Returns:
     float32 [E], reward units. No gradient flows through it.
@@ -46,7 +49,8 @@ def graph_return(
   chex.assert_equal_shape([distance, next_distance, cost])
   exponent = next_distance
   if normalize_distance:
-    exponent = exponent - distance + (cost if add_step_cost else 1.0)
+    # Below 0 only by rounding, or where a limit has cut the graph.
+    exponent = jnp.maximum(exponent - distance + cost, 0.0)
   elif add_step_cost:
     exponent = exponent + cost
   value = success_reward * jnp.power(jnp.float32(omega), exponent)
@@ -80,7 +84,7 @@ def nearest_of_source(
   nearest = jax.ops.segment_min(
     jnp.where(mask, next_distance, jnp.inf), segment, max_nodes + 1
   )
-  return jnp.where(mask, nearest[segment], 0.0)
+  return jax.lax.stop_gradient(jnp.where(mask, nearest[segment], 0.0))
 
 
 def discounted_return(
@@ -92,8 +96,8 @@ def discounted_return(
 ) -> chex.Array:
   """Discounted return-to-go along each rollout.
 
-  G_t = r_t + discount * G_{t+1}, and G_t = r_t at a rollout's last step; by an
-  associative scan, so its depth is the logarithm of the steps.
+  G_t = r_t + discount * G_{t+1}, and G_t = r_t at a rollout's last step; by
+  doubling, so its depth is the logarithm of the steps.
 
   Args:
     reward: float32 [E], reward units; rollouts contiguous, in order of time.
@@ -109,17 +113,16 @@ def discounted_return(
   chex.assert_rank([reward, last, mask], 1)
   chex.assert_equal_shape([reward, last, mask])
   keep = jnp.where(mask & ~last, jnp.float32(discount), 0.0)
-  gain = jnp.where(mask, reward, 0.0).astype(jnp.float32)
-
-  def combine(later, earlier):
-    later_keep, later_gain = later
-    earlier_keep, earlier_gain = earlier
-    return (
-      later_keep * earlier_keep,
-      earlier_gain + earlier_keep * later_gain,
-    )
-
-  _, total = jax.lax.associative_scan(combine, (keep, gain), reverse=True)
+  total = jnp.where(mask, reward, 0.0).astype(jnp.float32)
+  # Doubling, not `lax.associative_scan`, whose rounding depends on where a step
+  # stands: equal rollouts must get equal returns to the last bit, or epsilon
+  # turns the difference into an advantage.
+  reach = 1
+  while reach < reward.shape[0]:
+    beyond = jnp.zeros((reach,), jnp.float32)
+    total = total + keep * jnp.concatenate([total[reach:], beyond])
+    keep = keep * jnp.concatenate([keep[reach:], beyond])
+    reach *= 2
   return jax.lax.stop_gradient(jnp.where(mask, total, 0.0))
 
 

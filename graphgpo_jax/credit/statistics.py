@@ -38,7 +38,9 @@ def graph_statistics(
     steps: Steps of one group, [E].
     graph: its StateGraph, with N nodes.
     distance: float32 [N], +inf where unreachable.
-    step_return: float32 [E], the step signal before it is normalised.
+    step_return: float32 [E], the step signal before it is normalised. That of
+      a `scale_free` signal is not what is normalised, so `faint_steps` then
+      tells what the plain form would have lost.
     epsilon: the normaliser's.
 
   Returns:
@@ -46,6 +48,8 @@ def graph_statistics(
   """
   num_nodes = graph.node_mask.shape[0]
   known = steps.mask & (steps.source >= 0) & (steps.source < num_nodes)
+  # A state all of whose steps were left out of the graph is none of its nodes.
+  known &= graph.node_mask[jnp.where(known, steps.source, 0)]
   place = jnp.where(known, steps.source, num_nodes)
   visits = jax.ops.segment_sum(
     known.astype(jnp.float32), place, num_nodes + 1

@@ -1,5 +1,6 @@
 """Panels: fixed sets of evaluation tasks, the same on every machine."""
 
+import functools
 import hashlib
 from typing import Any, Protocol
 
@@ -29,9 +30,16 @@ class PanelEnvironment(Protocol):
     ...
 
 
-def make_panel(
-  environment: PanelEnvironment, *, seed: int, size: int
-) -> Task:
+@functools.partial(jax.jit, static_argnums=0)
+def _draw(environment, root, first):
+  """Tasks of the draws from `first` on, and their fingerprints."""
+  indices = first + jnp.arange(_DRAWS_PER_ROUND, dtype=jnp.uint32)
+  keys = jax.vmap(lambda index: jax.random.fold_in(root, index))(indices)
+  tasks = jax.vmap(environment.sample_evaluation_task)(keys)
+  return tasks, jax.vmap(environment.task_fingerprint)(tasks)
+
+
+def make_panel(environment: PanelEnvironment, *, seed: int, size: int) -> Task:
   """Draws distinct evaluation tasks.
 
   Draw k uses `fold_in(key(seed), k)`, and the panel keeps the first `size`
@@ -39,7 +47,8 @@ def make_panel(
   the shorter one.
 
   Args:
-    environment: gives `sample_evaluation_task` and `task_fingerprint`.
+    environment: gives `sample_evaluation_task` and `task_fingerprint`; it must
+      be hashable.
     seed: seed of the panel.
     size: number of tasks, positive.
 
@@ -52,20 +61,16 @@ def make_panel(
   """
   if size < 1:
     raise ValueError(f"size must be positive, got {size}")
-  # Named so that a change of the default generator cannot change a panel.
+  # This and the flag below are named so that a program's own settings cannot
+  # change a panel.
   root = jax.random.key(seed, impl="threefry2x32")
-
-  @jax.jit
-  def draw(first):
-    indices = first + jnp.arange(_DRAWS_PER_ROUND, dtype=jnp.uint32)
-    keys = jax.vmap(lambda index: jax.random.fold_in(root, index))(indices)
-    tasks = jax.vmap(environment.sample_evaluation_task)(keys)
-    return tasks, jax.vmap(environment.task_fingerprint)(tasks)
 
   seen: set[bytes] = set()
   kept: list[Task] = []
   for first in range(0, size * _MOST_DRAWS_PER_TASK, _DRAWS_PER_ROUND):
-    tasks, fingerprints = jax.device_get(draw(jnp.uint32(first)))
+    with jax.threefry_partitionable(True):
+      drawn = _draw(environment, root, jnp.uint32(first))
+    tasks, fingerprints = jax.device_get(drawn)
     rows = []
     for row, task_fingerprint in enumerate(fingerprints):
       name = task_fingerprint.tobytes()
@@ -93,7 +98,6 @@ def panel_sha256(panel: Task) -> str:
   digest = hashlib.sha256()
   for leaf in jax.tree.leaves(panel):
     array = np.asarray(leaf)
-    array = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<")))
     digest.update(f"{array.dtype.name}{array.shape}".encode())
-    digest.update(array.tobytes())
+    digest.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
   return digest.hexdigest()

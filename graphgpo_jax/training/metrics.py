@@ -92,7 +92,8 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, float]]:
     ValueError: a line is no JSON object with a `step`; its number is named.
   """
   lines = []
-  with open(path, encoding="utf-8") as file:
+  # A byte that is no text then fails as JSON, in a line with a number.
+  with open(path, encoding="utf-8", errors="replace") as file:
     for number, text in enumerate(file, start=1):
       try:
         line = json.loads(text)

@@ -7,7 +7,6 @@ cost that follows the steps there really are.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import chex
 import jax
@@ -78,7 +77,7 @@ def make_optimise(
     only `state.step` goes on.
 
   Raises:
-    ValueError: a count is not positive.
+    ValueError: a count is not positive, or `dual_clip` not above 1.
   """
   for name, value in (
     ("num_epochs", num_epochs),
@@ -87,16 +86,21 @@ def make_optimise(
   ):
     if value < 1:
       raise ValueError(f"{name} must be at least 1, got {value}")
+  if dual_clip is not None and dual_clip <= 1.0:
+    raise ValueError(f"dual_clip={dual_clip} must exceed 1")
 
   def chunk_loss(params, reference_params, rows, weights):
     logits = apply_fn(params, rows["observation"])
     log_prob = losses.log_prob(logits, rows["action"])
-    old_log_prob = rows["log_prob"]
     valid = weights > 0
+    # A chunk may reach past the valid steps, where anything may stand.
+    old_log_prob, advantage = losses.mask_inputs(
+      valid, rows["log_prob"], rows["advantage"]
+    )
     surrogate = losses.clipped_surrogate(
       log_prob,
       old_log_prob,
-      rows["advantage"],
+      advantage,
       clip_low=clip_low,
       clip_high=clip_high,
       dual_clip=dual_clip,
@@ -117,14 +121,15 @@ def make_optimise(
     clipped = losses.is_clipped(
       log_prob,
       old_log_prob,
-      rows["advantage"],
+      advantage,
       clip_low=clip_low,
       clip_high=clip_high,
+      dual_clip=dual_clip,
     )
     metrics = {
       "loss/policy": weigh(surrogate),
       "loss/entropy": weigh(entropy),
-      "loss/kl": weigh(losses.kl_k3(log_prob, old_log_prob)),
+      "loss/kl": weigh(losses.kl_k3(old_log_prob, log_prob)),
       "loss/reference_kl": weigh(reference_kl),
       "loss/clip_fraction": weigh(clipped.astype(jnp.float32)),
     }
@@ -166,8 +171,15 @@ def make_optimise(
       lambda loop: loop[0] < stop, add_chunk, (start, nothing)
     )
     metrics["loss/gradient_norm"] = optax.global_norm(gradients)
-    updates, opt_state = optimizer.update(gradients, opt_state, params)
-    params = optax.apply_updates(params, updates)
+
+    def descend(params, opt_state):
+      updates, opt_state = optimizer.update(gradients, opt_state, params)
+      return optax.apply_updates(params, updates), opt_state
+
+    # Without a step the gradient is 0, but momentum would still move.
+    params, opt_state = jax.lax.cond(
+      start < stop, descend, lambda *same: same, params, opt_state
+    )
     return (params, opt_state, reference_params), metrics
 
   def optimise(state, rollouts, advantage, key):
@@ -181,19 +193,21 @@ def make_optimise(
       "log_prob": rollouts.log_prob,
       "advantage": advantage,
     }
-    rows = jax.tree.map(lambda leaf: leaf.reshape(num_rows, *leaf.shape[3:]), rows)
+    rows = jax.tree.map(
+      lambda leaf: leaf.reshape(num_rows, *leaf.shape[3:]), rows
+    )
     # Fewer rows than a chunk holds would leave nothing to slice from.
     chex.assert_scalar_positive(num_rows)
     count = jnp.sum(mask, dtype=jnp.int32)
-    size = -(-count // num_minibatches)
 
     def epoch(carry, epoch_key):
       draw = jax.random.uniform(epoch_key, (num_rows,))
       order = jnp.argsort(jnp.where(mask, draw, 2.0)).astype(jnp.int32)
 
       def one(carry, index):
-        start = index * size
-        stop = jnp.minimum(start + size, count)
+        # Sizes differ by one at most, so none is empty while there are steps.
+        start = index * count // num_minibatches
+        stop = (index + 1) * count // num_minibatches
         return minibatch_step(carry, rows, order, start, stop, (mask, shape))
 
       return jax.lax.scan(one, carry, jnp.arange(num_minibatches))

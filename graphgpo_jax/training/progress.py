@@ -55,12 +55,10 @@ class Progress:
     due = elapsed - self._printed >= _SECONDS_BETWEEN_LINES
     if due or done == self._total:
       self._printed = elapsed
-      left = ""
-      if done > self._first:
-        left = f", {(self._total - done) / rate:.0f} s left"
+      if pace:
+        pace = f"  ({pace}, {(self._total - done) / rate:.0f} s left)"
       print(
-        f"{self._title}: update {done}/{self._total}  {news}  ({pace}{left})",
-        flush=True,
+        f"{self._title}: update {done}/{self._total}  {news}{pace}", flush=True
       )
 
   def write(self, text: str) -> None:

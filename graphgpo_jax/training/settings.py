@@ -9,15 +9,12 @@ import ml_collections
 import optax
 
 from graphgpo_jax import envs, losses
-from graphgpo_jax.credit import estimators, normalize
+from graphgpo_jax.credit import estimators
 from graphgpo_jax.envs import panels, types
 from graphgpo_jax.policy import actor, transformer
+from graphgpo_jax.tables import table_options
 from graphgpo_jax.training import evaluation, optimise, state, update
 
-_NORMALIZERS = {
-  "mean_std": normalize.mean_std,
-  "mean": normalize.mean_only,
-}
 _AGGREGATES = {
   "token_mean": losses.token_mean,
   "sequence_mean_token_mean": losses.sequence_mean_token_mean,
@@ -62,12 +59,14 @@ def default_config() -> ml_collections.ConfigDict:
     {"tasks_per_update": 16, "rollouts_per_task": 8, "max_resamples": 0}
   )
   config.estimator = "graphgpo"
+  # In a group without success the penalty would be all that differs.
+  penalty = {"invalid_penalty": 0.1, "penalty_only_with_success": True}
   config.estimator_options = ml_collections.ConfigDict(
     {
-      "graphgpo": {"omega": 0.8},
-      "gigpo": {"discount": 0.95},
-      "grpo": {},
-      "rloo": {},
+      "graphgpo": {"omega": 0.8, **penalty},
+      "gigpo": {"discount": 0.95, **penalty},
+      "grpo": dict(penalty),
+      "rloo": dict(penalty),
     }
   )
   config.loss = ml_collections.ConfigDict(
@@ -116,12 +115,18 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     for name in known:
       if name not in given:
         raise ValueError(f"config key {path}{name} is missing")
-      if path == "" and name in _OPEN_SECTIONS:
+      if not isinstance(known[name], ml_collections.ConfigDict):
         continue
-      if isinstance(known[name], ml_collections.ConfigDict):
+      if not isinstance(given[name], ml_collections.ConfigDict):
+        raise ValueError(
+          f"config.{path}{name} must be a section, got {given[name]!r}"
+        )
+      if path or name not in _OPEN_SECTIONS:
         compare(given[name], known[name], f"{path}{name}.")
 
   compare(config, default_config(), "")
+  if "name" not in config.environment:
+    raise ValueError("config key environment.name is missing")
   for name, least in (
     ("num_updates", 1),
     ("eval_every", 1),
@@ -140,6 +145,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   _choose("loss.kl", config.loss.kl, _KL_ESTIMATORS)
   _choose("policy.dtype", config.policy.dtype, _DTYPES)
   _choose("estimator", config.estimator, estimators.ESTIMATORS)
+  for name, options in config.estimator_options.items():
+    make_estimator(name, dict(options))
 
 
 def _choose(name: str, value: str, choices: Any) -> Any:
@@ -165,19 +172,13 @@ def make_estimator(
     Function `(steps, graph, distance) -> Credit`.
 
   Raises:
-    ValueError: no such estimator or normalisation.
+    ValueError: no such estimator or option, or one out of its range.
   """
-  function = _choose("estimator", name, estimators.ESTIMATORS)
-  options = dict(options)
-  if "normalization" in options or "epsilon" in options:
-    chosen = options.pop("normalization", "mean_std")
-    normalizer = _choose("normalization", chosen, _NORMALIZERS)
-    if chosen == "mean_std" and "epsilon" in options:
-      normalizer = functools.partial(
-        normalizer, epsilon=options.pop("epsilon")
-      )
-    options["normalize"] = normalizer
-  return functools.partial(function, **options)
+  checked = table_options.read_options(name, options)
+  keywords = table_options.estimator_keywords(
+    checked.normalization, {**dict(checked.static), **checked.traced}
+  )
+  return functools.partial(checked.estimator, **keywords)
 
 
 class Experiment:

@@ -42,11 +42,11 @@ def train(
   Raises:
     ValueError: the config is not sound, or the folder holds another one.
   """
-  settings.check_config(config)
+  # Before the folder is claimed: what is refused here must not stand there.
+  experiment = settings.Experiment(config)
   folder = workdir.claim_workdir(folder, config)
   writer = metrics.MetricsWriter(folder, tensorboard=config.tensorboard)
   checkpoints = checkpoint.Checkpoints(folder)
-  experiment = settings.Experiment(config)
   state = loop.initial_state(experiment, config.seed)
   if checkpoints.latest_step() is not None:
     state = checkpoints.restore(state)

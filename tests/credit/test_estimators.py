@@ -65,6 +65,12 @@ CONFIGS = {
   "rloo": ("rloo", {"invalid_penalty": 0.5, "episode_weight": 2.0}),
 }
 
+# A penalty only where a configuration names one, whatever the defaults are.
+CONFIGS = {
+  name: (estimator, {"invalid_penalty": 0.0} | options)
+  for name, (estimator, options) in CONFIGS.items()
+}
+
 
 def everything(steps):
   found = {
@@ -178,7 +184,9 @@ def test_equal_the_oracle(name, groups, found):
 def test_step_distances_and_episode_advantage(groups, found):
   for at, group in enumerate(groups):
     columns = random_groups.table(group)
-    expected = oracle.assign_credit(columns, unreachable_margin=2.0)
+    expected = oracle.assign_credit(
+      columns, unreachable_margin=2.0, invalid_penalty=0.0
+    )
     number = len(columns["t"])
     for name, field in (
       ("here", "distance"),
@@ -215,12 +223,11 @@ HAND = {
     ("step_return", [2.5, 5, 0.3125, 0.625, 0.625]),
     ("step_advantage", [1.3541667, 0, -0.8333333, 0, -0.5208333]),
   ),
-  # Exponents 0, 0, 2, 1, 0.
+  # Exponents 0, 0, 3, 1, 2, with the step's cost or without.
   "relative": (
-    ("step_return", [10, 10, 2.5, 5, 10]),
-    ("step_advantage", [2.5, 0, -5, 0, 2.5]),
+    ("step_return", [10, 10, 1.25, 5, 2.5]),
+    ("step_advantage", [5.4166667, 0, -3.3333333, 0, -2.0833333]),
   ),
-  # Exponents 0, 0, 3, 1, 2.
   "relative, cost": (
     ("step_return", [10, 10, 1.25, 5, 2.5]),
     ("step_advantage", [5.4166667, 0, -3.3333333, 0, -2.0833333]),
@@ -373,7 +380,11 @@ def test_independent_of_layout_and_numbering(groups, found):
 @functools.partial(jax.jit, static_argnames=("estimator", "options"))
 def jitted_credit(steps, estimator, options):
   return estimators.credit_group(
-    steps, estimator, max_nodes=NUM_NODES, **dict(options)
+    steps,
+    estimator,
+    max_nodes=NUM_NODES,
+    backup=distances.edge_distances,
+    **dict(options),
   )[0]
 
 
@@ -412,7 +423,7 @@ def test_distinct_edges_do_not_depend_on_the_order_of_rollouts(estimator):
 
 
 def test_dear_steps_stay_finite():
-  """omega ** (d' - d + 1) with a cost of 50: 10 ** 49 is no float32."""
+  """omega ** (d' - d + 1) with a cost of 50 would be no float32: 10 ** 49."""
   group = [
     random_groups.rollout([1], [0], cost=[50.0]),
     random_groups.rollout([1], [2]),
@@ -425,11 +436,15 @@ def test_dear_steps_stay_finite():
 @pytest.mark.parametrize("limits", [{"max_edges": 4}, {"max_nodes": 3}])
 def test_limits_are_reported_and_leave_everything_finite(limits):
   steps, _ = random_groups.lay_out(hand_group(), NUM_ENTRIES)
-  credit, graph, distance = estimators.credit_group(
-    steps,
-    functools.partial(estimators.graphgpo, scale_free=True),
-    **({"max_nodes": NUM_NODES} | limits),
-  )
+  credit, graph, distance = jax.jit(
+    lambda steps: estimators.credit_group(
+      steps,
+      estimators.graphgpo,
+      backup=distances.edge_distances,
+      scale_free=True,
+      **({"max_nodes": NUM_NODES} | limits),
+    )
+  )(steps)
   assert graph.overflow > 0
   assert graph.overflow + graph.mask.sum() == steps.mask.sum()
   assert distance.shape == graph.node_mask.shape
@@ -481,6 +496,7 @@ def few(steps):
       steps,
       estimators.ESTIMATORS[CONFIGS[name][0]],
       max_nodes=NUM_NODES,
+      backup=distances.edge_distances,
       **CONFIGS[name][1],
     )
     for name in ("scale free, cost", "gigpo", "rloo")
@@ -522,6 +538,7 @@ def test_same_under(transform, expected):
   transforms.assert_same(run(eight()), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 class Variants(chex.TestCase):
   @transforms.variants
   def test_variants(self):

@@ -237,6 +237,7 @@ def test_same_under(transform):
   )
 
 
+@pytest.mark.slow
 class Variants(chex.TestCase):
   @transforms.variants
   def test_variants(self):

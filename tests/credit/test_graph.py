@@ -226,7 +226,7 @@ def test_build_graph_refuses():
     graph_lib.build_graph(steps.replace(cost=steps.cost[:1]), max_nodes=2)
 
 
-def test_first_of_each_edge():
+def test_edge_weights():
   rng = np.random.default_rng(4)
   laid_out = [
     random_groups.lay_out(random_groups.random_group(seed), NUM_EDGES, rng=rng)[
@@ -234,18 +234,18 @@ def test_first_of_each_edge():
     ]
     for seed in range(200)
   ]
-  marked = jax.jit(jax.vmap(graph_lib.first_of_each_edge))(
+  weights = jax.jit(jax.vmap(graph_lib.edge_weights))(
     random_groups.stack(laid_out)
   )
-  for steps, marks in zip(laid_out, np.asarray(marked), strict=True):
-    seen, expected = set(), []
-    for source, target, valid in zip(
-      steps.source.tolist(), steps.target.tolist(), steps.mask, strict=True
-    ):
-      expected.append(bool(valid) and (source, target) not in seen)
-      if valid:
-        seen.add((source, target))
-    assert marks.tolist() == expected
+  for steps, found in zip(laid_out, np.asarray(weights), strict=True):
+    edges = [
+      (source, target) if valid and source >= 0 and target >= 0 else None
+      for source, target, valid in zip(
+        steps.source.tolist(), steps.target.tolist(), steps.mask, strict=True
+      )
+    ]
+    expected = [0 if edge is None else 1 / edges.count(edge) for edge in edges]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_corner_groups():
@@ -270,7 +270,7 @@ def everything(steps, keys):
       steps, max_nodes=5, max_edges=9
     ),
     "adjacency": graph_lib.adjacency(graph),
-    "first_of_each_edge": graph_lib.first_of_each_edge(steps),
+    "edge_weights": graph_lib.edge_weights(steps),
   }
 
 
@@ -291,6 +291,7 @@ def test_same_under(transform, expected):
   transforms.assert_same(run(*arguments()), expected)
 
 
+@pytest.mark.slow
 class Variants(chex.TestCase):
   @transforms.variants
   def test_variants(self):

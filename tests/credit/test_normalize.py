@@ -256,6 +256,7 @@ def test_same_under(transform, expected):
   transforms.assert_same(run(*arguments(8)), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 class Variants(chex.TestCase):
   @transforms.variants
   def test_variants(self):

@@ -124,6 +124,7 @@ def test_same_under(transform, expected):
   transforms.assert_same(run(*arguments(8)), expected)
 
 
+@pytest.mark.slow
 class Variants(chex.TestCase):
   @transforms.variants
   def test_variants(self):

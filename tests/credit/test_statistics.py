@@ -204,6 +204,7 @@ def test_same_under(transform, expected):
   transforms.assert_same(run(*eight()), expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 class Variants(chex.TestCase):
   @transforms.variants
   def test_variants(self):

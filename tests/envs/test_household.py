@@ -152,7 +152,7 @@ def test_fingerprint_tells_tasks_apart():
   assert len(np.unique(prints, axis=0)) == len(np.unique(layouts, axis=0))
 
 
-def test_deterministic_under_jit_and_vmap_and_traced_once():
+def test_deterministic_traced_once_and_alive_past_the_end():
   environment, tasks, _ = drawn(1)
   task = one(tasks, 3)
   chex.clear_trace_counter()
@@ -168,17 +168,12 @@ def test_deterministic_under_jit_and_vmap_and_traced_once():
     two = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), (state, action))
     chex.assert_trees_all_equal(one(step_two(*two), 1), results)
     state = results[0]
-
-
-def test_truncates_at_the_horizon_and_lives_on():
-  environment = Household(horizon=3)
-  _, tasks, _ = drawn(1)
-  state, _ = environment.reset(jax.random.key(0), one(tasks, 0))
-  step = jax.jit(environment.step)
-  for clock in range(1, 6):
-    state, _, reward, terminated, truncated, _ = step(state, clock % 2)
-    assert reward == 0 and not terminated
-    assert truncated == (clock >= 3)
+  assert not results[4]
+  # An inadmissible action at the last moment, and one after it.
+  state = state.replace(clock=jnp.int32(environment.spec.horizon - 1))
+  for _ in range(2):
+    state, _, reward, terminated, truncated, _ = step(state, state.agent)
+    assert truncated and not terminated and reward == 0
 
 
 @pytest.mark.parametrize(

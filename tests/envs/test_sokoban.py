@@ -1,5 +1,7 @@
 """Rules of the Sokoban environment."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,10 +9,10 @@ import numpy as np
 import pytest
 
 from graphgpo_jax.envs.sokoban import Sokoban, read_levels
-from graphgpo_jax.envs.sokoban.env import NUM_ACTIONS
 from graphgpo_jax.envs.sokoban.types import (
   DOWN,
   LEFT,
+  NUM_ACTIONS,
   NUM_CELL_KINDS,
   RIGHT,
   UP,
@@ -53,8 +55,18 @@ EVERY_KIND = """; kinds
 """
 
 
+@functools.cache
+def environment(horizon):
+  return Sokoban(horizon=horizon)
+
+
+@functools.cache
+def jitted_step(env):
+  return jax.jit(env.step)
+
+
 def start(text, horizon=30):
-  env = Sokoban(horizon=horizon)
+  env = environment(horizon)
   (task,) = read_levels(text, horizon=horizon)
   state, observation = env.reset(jax.random.key(0), task)
   return env, state, observation
@@ -63,16 +75,30 @@ def start(text, horizon=30):
 def play(env, state, actions):
   outputs = []
   for action in actions:
-    outputs.append(env.step(state, jnp.asarray(action)))
+    outputs.append(jitted_step(env)(state, jnp.asarray(action)))
     state = outputs[-1][0]
   return outputs
 
 
+@functools.cache
+def some_states():
+  """32 states along a random walk, and their observations."""
+  env, state, _ = start(EVERY_KIND)
+
+  def step(state, action):
+    state, observation, *_ = env.step(state, action)
+    return state, (state, observation)
+
+  actions = jax.random.randint(jax.random.key(0), (32,), 0, NUM_ACTIONS)
+  states, observations = jax.jit(
+    lambda: jax.lax.scan(step, state, actions)[1]
+  )()
+  return env, states, observations
+
+
 def test_a_push_that_solves_is_rewarded_and_terminates():
   env, state, _ = start(ONE_PUSH)
-  ((after, _, reward, terminated, truncated, info),) = play(
-    env, state, [RIGHT]
-  )
+  ((after, _, reward, terminated, truncated, info),) = play(env, state, [RIGHT])
   assert float(reward) == 1.0 and reward.dtype == jnp.float32
   assert terminated and not truncated
   assert info.action_valid and info.success
@@ -119,14 +145,13 @@ def test_walled_in_player_has_a_full_mask():
 
 
 def test_action_mask_says_which_actions_change_the_state():
-  env = Sokoban(height=7, width=8, num_boxes=2, horizon=40)
-  keys = jax.random.split(jax.random.key(3), 32)
-  tasks = jax.vmap(env.sample_task)(keys)
-  states, observations = jax.vmap(env.reset)(keys, tasks)
+  env, states, observations = some_states()
+  step = jax.jit(jax.vmap(env.step))
+  state_key = jax.jit(jax.vmap(env.state_key))
   for action in range(NUM_ACTIONS):
     actions = jnp.full((32,), action)
-    after, _, _, _, _, info = jax.vmap(env.step)(states, actions)
-    changed = jax.vmap(env.state_key)(after) != jax.vmap(env.state_key)(states)
+    after, _, _, _, _, info = step(states, actions)
+    changed = state_key(after) != state_key(states)
     np.testing.assert_array_equal(info.action_valid, changed.any(-1))
     np.testing.assert_array_equal(
       info.action_valid, observations.action_mask[:, action]
@@ -174,8 +199,7 @@ def test_state_key_sees_boxes_and_player_but_no_clock():
 
 
 def test_state_keys_of_all_positions_differ():
-  env = Sokoban()
-  _, state, _ = start(ONE_PUSH)
+  env, state, _ = start(ONE_PUSH)
   words = np.zeros((36, 2), np.uint32)
   for cell in range(36):
     words[cell, cell // 32] = 1 << cell % 32
@@ -186,25 +210,22 @@ def test_state_keys_of_all_positions_differ():
       state.replace(player=player, boxes=jnp.asarray(words)[box])
     )
 
-  keys = jax.vmap(key_of)(
+  keys = jax.jit(jax.vmap(key_of))(
     jnp.asarray(players.ravel(), jnp.int32), boxes.ravel()
   )
   assert len(np.unique(keys, axis=0)) == 36 * 36
 
 
 def test_jit_and_vmap_change_nothing_and_trace_once():
-  env = Sokoban(height=8, width=7, num_boxes=2, horizon=30)
-  keys = jax.random.split(jax.random.key(1), 8)
-  tasks = jax.vmap(env.sample_task)(keys)
-  states, _ = jax.vmap(env.reset)(keys, tasks)
-  actions = jnp.arange(8, dtype=jnp.int32) % 4
+  env, states, _ = some_states()
+  actions = jnp.arange(32, dtype=jnp.int32) % 4
   batched = jax.jit(jax.vmap(env.step))(states, actions)
   single = jax.jit(chex.assert_max_traces(env.step, n=1))
   for row in range(8):
     state = jax.tree.map(lambda leaf, row=row: leaf[row], states)
     expected = jax.tree.map(lambda leaf, row=row: leaf[row], batched)
     chex.assert_trees_all_equal(single(state, actions[row]), expected)
-    chex.assert_trees_all_equal(env.step(state, actions[row]), expected)
+  chex.assert_trees_all_equal(env.step(state, actions[row]), expected)
 
 
 @pytest.mark.parametrize(

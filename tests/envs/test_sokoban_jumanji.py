@@ -34,9 +34,7 @@ def test_rules_equal_jumanji_on_random_actions():
     fixed = jnp.where(task.targets, constants.TARGET, constants.EMPTY)
     return State(
       key=jax.random.PRNGKey(0),
-      fixed_grid=jnp.where(task.walls, constants.WALL, fixed).astype(
-        jnp.uint8
-      ),
+      fixed_grid=jnp.where(task.walls, constants.WALL, fixed).astype(jnp.uint8),
       variable_grid=variable.at[row, column]
       .set(constants.AGENT)
       .astype(jnp.uint8),

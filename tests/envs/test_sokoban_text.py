@@ -62,8 +62,7 @@ def test_levels_are_read_in_order():
 def test_levels_round_trip_through_text_and_file(tmp_path):
   tasks = read_levels(LEVELS)
   text = "\n".join(
-    level_to_text(task, header=str(number))
-    for number, task in enumerate(tasks)
+    level_to_text(task, header=str(number)) for number, task in enumerate(tasks)
   )
   assert text == LEVELS
   path = tmp_path / "levels.txt"
@@ -73,13 +72,6 @@ def test_levels_round_trip_through_text_and_file(tmp_path):
   ):
     assert level_to_text(task) == level_to_text(from_path)
     assert level_to_text(task) == level_to_text(from_name)
-
-
-def test_generated_tasks_round_trip():
-  task = Sokoban(height=7, width=9).sample_task(jax.random.key(0))
-  (again,) = read_levels(level_to_text(task))
-  for field in ("walls", "targets", "boxes", "player"):
-    np.testing.assert_array_equal(again[field], task[field])
 
 
 def test_levels_can_be_played():
@@ -135,11 +127,16 @@ def small_state(text=ROOM):
 def test_text_of_a_state_is_its_level():
   _, state = small_state()
   assert render_text(state).split("\n")[:3] == ROOM[:3]
-  for seed, (height, width) in enumerate([(6, 10), (9, 7), (8, 8)]):
+  for height, width in [(6, 10), (9, 7), (8, 8)]:
+    rows = [
+      "#" * width,
+      "#@$." + " " * (width - 5) + "#",
+      *["#" + " " * (width - 2) + "#"] * (height - 3),
+      "#" * width,
+    ]
     env = Sokoban(height=height, width=width)
-    task = env.sample_task(jax.random.key(seed))
-    state, _ = env.reset(jax.random.key(0), task)
-    assert render_text(state) == render_text(task)
+    state, _ = env.reset(jax.random.key(0), read_levels(level(rows))[0])
+    assert render_text(state).split("\n") == rows
 
 
 def test_text_of_an_episode():

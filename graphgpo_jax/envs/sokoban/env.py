@@ -7,7 +7,6 @@ the room's cells into words, and only the observation looks at every cell.
 import functools
 
 import chex
-import jax
 import jax.numpy as jnp
 
 from graphgpo_jax.credit.fingerprints import fingerprint

@@ -59,9 +59,7 @@ def read_levels(
       # An empty line before the first row belongs to the header.
       ended = not levels or bool(levels[-1][1])
     elif not levels:
-      raise ValueError(
-        f"line {number}: a row before any header such as '; 0'"
-      )
+      raise ValueError(f"line {number}: a row before any header such as '; 0'")
     else:
       header, rows = levels[-1]
       rows.append(line)

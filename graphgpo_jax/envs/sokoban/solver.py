@@ -66,7 +66,7 @@ def shortest_solution(
 
 def _actions_to(position, reached) -> np.ndarray:
   """Actions that led from the start to `position`, int32 [length]."""
-  actions = []
+  actions: list[int] = []
   while True:
     position, action = reached[position]
     if action < 0:

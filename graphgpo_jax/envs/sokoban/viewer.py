@@ -39,6 +39,13 @@ _PLAYER_COLOR = "#2b6cb0"
 _GRID_COLOR = "#d9d2c5"
 
 
+def _kinds_of(layout: SokobanState | SokobanTask) -> np.ndarray:
+  """Kind of each cell, int32 [H, W], on the host."""
+  walls, targets, boxes, player = grids_of(layout)
+  kinds = cell_kinds(walls.ravel(), targets.ravel(), boxes.ravel(), player)
+  return np.asarray(kinds).reshape(walls.shape)
+
+
 def render_text(state: SokobanState | SokobanTask) -> str:
   """Draws a position with the usual characters of Sokoban levels.
 
@@ -49,7 +56,7 @@ def render_text(state: SokobanState | SokobanTask) -> str:
     H lines of W characters: wall "#", floor " ", target ".", box "$", box on
     target "*", player "@", player on target "+".
   """
-  kinds = np.asarray(cell_kinds(*grids_of(state)))
+  kinds = _kinds_of(state)
   return "\n".join(
     "".join(CELL_CHARACTERS[kind] for kind in row) for row in kinds
   )
@@ -122,7 +129,7 @@ def render_png(
     raise ImportError(
       "render_png needs Pillow: pip install graphgpo-jax[viz]"
     ) from error
-  kinds = np.asarray(cell_kinds(*grids_of(state)))
+  kinds = _kinds_of(state)
   height, width = kinds.shape
   size = (width * cell_size, height * cell_size)
   image = Image.new("RGB", size, _GROUND_COLOR[FLOOR])
@@ -151,9 +158,7 @@ def render_png(
     if kind in (BOX, BOX_ON_TARGET):
       color = _BOX_ON_TARGET_COLOR if kind == BOX_ON_TARGET else _BOX_COLOR
       square = box_around(left, top, 0.76)
-      draw.rectangle(
-        square, fill=color, outline=_BOX_EDGE_COLOR, width=stroke
-      )
+      draw.rectangle(square, fill=color, outline=_BOX_EDGE_COLOR, width=stroke)
       x0, y0, x1, y1 = square
       draw.line((x0, y0, x1, y1), fill=_BOX_EDGE_COLOR, width=stroke)
       draw.line((x0, y1, x1, y0), fill=_BOX_EDGE_COLOR, width=stroke)

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from graphgpo_jax import state_encoding
+from graphgpo_jax.tables import state_encoding
 
 # XXH3 seeds keep kinds apart without copying each text behind a tag.
 _TEXT_SEED, _BYTES_SEED, _NESTED_SEED = 0, 1, 2

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from graphgpo_jax import table_options
+from graphgpo_jax.tables import table_options
 from graphgpo_jax.credit import estimators
 from graphgpo_jax.credit import graph as graph_lib
 

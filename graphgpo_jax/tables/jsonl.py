@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from graphgpo_jax import table_columns
+from graphgpo_jax.tables import table_columns
 
 
 def read_steps(path: str) -> dict[str, list[Any]]:

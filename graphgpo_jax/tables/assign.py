@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from graphgpo_jax import table_device, table_options, table_rows
+from graphgpo_jax.tables import table_device, table_options, table_rows
 from graphgpo_jax.credit import estimators
 
 _PADDING = np.uint64(2**64 - 1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphgpo_jax import state_keys, table_columns
+from graphgpo_jax.tables import state_keys, table_columns
 
 _SHOWN = 60
 

@@ -1,0 +1,16 @@
+"""Household, all six tiers, with what shut receptacles hold unknown.
+
+python -m experiments.train --config=experiments/configs/household_all.py \
+  --workdir=runs/household_all
+"""
+
+from experiments.configs import household
+
+
+def get_config():
+  """The run's config."""
+  config = household.get_config()
+  config.num_updates = 60
+  config.eval_every = 5
+  config.environment.tier = 6
+  return config

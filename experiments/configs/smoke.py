@@ -1,0 +1,14 @@
+"""Household's easiest tier, as short as it can be and still learn.
+
+python -m experiments.train --config=experiments/configs/smoke.py \
+  --workdir=runs/smoke
+"""
+
+from experiments.configs import household
+
+
+def get_config():
+  """The run's config."""
+  config = household.get_config()
+  config.num_updates = 16
+  return config
