@@ -20,8 +20,8 @@ from typing import Any
 from absl import app, flags, logging
 
 from graphgpo_jax import tables
-from graphgpo_jax.tables import jsonl, table_options
 from graphgpo_jax.credit import estimators
+from graphgpo_jax.tables import jsonl, table_options
 
 _ROLLOUTS = flags.DEFINE_string(
   "rollouts", None, "JSONL file, one object per step.", required=True

@@ -102,7 +102,8 @@ def measure(
   apart = loop.initial_state(experiment, seed)
   whole = loop.initial_state(experiment, seed)
   timings: dict[str, list[float]] = collections.defaultdict(list)
-  steps, rates = [], []
+  steps: list[float] = []
+  rates: list[float] = []
 
   def timed(name, function, *args):
     started = time.perf_counter()

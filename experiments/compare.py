@@ -30,7 +30,9 @@ from graphgpo_jax.training import (
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "The config file that all runs share.", lock_config=True
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for all that is written.")
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Folder for all that is written.", required=True
+)
 _ESTIMATORS = flags.DEFINE_list(
   "estimators", ["graphgpo", "gigpo", "grpo"], "Names of estimators."
 )
@@ -54,9 +56,9 @@ def _run(experiment, estimator, seed, folder, bar, done):
   path.unlink(missing_ok=True)
   folder.mkdir(parents=True, exist_ok=True)
   writer = metrics.MetricsWriter(folder, tensorboard=False)
-  state = loop.initial_state(experiment, seed)
+  start = loop.initial_state(experiment, seed)
   for state, values in loop.iterate(
-    experiment, state, seed=seed, estimator=estimator
+    experiment, start, seed=seed, estimator=estimator
   ):
     step = int(state.step)
     writer.write(step, values)
@@ -124,12 +126,12 @@ def main(argv):
   curves_lib.draw_curves(curves, picture, title=title)
   print(f"\n{text}\n")
   print(
-    f"{len(runs)} runs of {total} updates in {time.monotonic() - started:.0f} s "
-    f"on {jax.default_backend()}; mean ± 95 % interval over seeds"
+    f"{len(runs)} runs of {total} updates in "
+    f"{time.monotonic() - started:.0f} s on {jax.default_backend()}; mean ± 95 % interval over seeds"
   )
   print(f"table:   {folder / 'table.md'}\npicture: {picture}")
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["config", "workdir"])
+  flags.mark_flag_as_required("config")
   running.run(main)

@@ -10,7 +10,7 @@ same command goes on with a run that was stopped.
 
 import json
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import config_flags
 
 from experiments import running
@@ -20,7 +20,10 @@ _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "The run's config file.", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Folder of the run: config, metrics, checkpoints."
+  "workdir",
+  None,
+  "Folder of the run: config, metrics, checkpoints.",
+  required=True,
 )
 _EVALUATE = flags.DEFINE_bool(
   "evaluate",
@@ -46,5 +49,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["config", "workdir"])
+  flags.mark_flag_as_required("config")
   running.run(main)

@@ -73,9 +73,7 @@ def rollouts_of(steps):
   }
 
 
-def normalize(
-  values, counted, *, kind, epsilon, ddof, single, shares=None
-):
+def normalize(values, counted, *, kind, epsilon, ddof, single, shares=None):
   """(x - mean) / (std + epsilon), or x - mean, over the counted values.
 
   Args:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import strategies as st
 
 from graphgpo_jax import tables
-from graphgpo_jax.tables import table_device
 from graphgpo_jax.credit import estimators, graph
+from graphgpo_jax.tables import table_device
 from tests import oracle
 
 PAPER = {"add_step_cost": True, "distinct_edges": True, "per_rollout": True}

@@ -1,4 +1,4 @@
-"""Household, easiest tier: pick an object up and place it, reward at success.
+"""Household, easiest tier: take the object, bring it where it belongs.
 
 python -m experiments.train --config=experiments/configs/household.py \
   --workdir=runs/household
@@ -10,9 +10,14 @@ from graphgpo_jax.training import settings
 def get_config():
   """The run's config."""
   config = settings.default_config()
-  config.num_updates = 40
+  config.num_updates = 50
   config.environment.tier = 1
+  config.environment.num_receptacles = 4
+  config.environment.num_objects = 3
+  # An inadmissible action changes nothing but the clock, as in ALFWorld.
+  config.policy.mask_actions = False
   config.policy.width = 32
+  config.estimator_options.graphgpo.omega = 0.5
   config.loss.num_minibatches = 16
   config.loss.entropy_coefficient = 0.02
   config.optimizer.learning_rate = 2e-3

@@ -10,6 +10,8 @@ from experiments.configs import household
 def get_config():
   """The run's config."""
   config = household.get_config()
+  # The sizes that the tier has by itself.
+  del config.environment.num_receptacles, config.environment.num_objects
   config.num_updates = 60
   config.eval_every = 5
   config.environment.tier = 6

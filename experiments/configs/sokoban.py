@@ -14,11 +14,13 @@ def get_config():
   config = household.get_config()
   config.num_updates = 60
   config.eval_every = 5
-  config.environment = ml_collections.ConfigDict({
-    "name": "sokoban",
-    "height": 6,
-    "width": 6,
-    "num_boxes": 1,
-    "horizon": 30,
-  })
+  config.environment = ml_collections.ConfigDict(
+    {
+      "name": "sokoban",
+      "height": 6,
+      "width": 6,
+      "num_boxes": 1,
+      "horizon": 30,
+    }
+  )
   return config

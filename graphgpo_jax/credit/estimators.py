@@ -11,10 +11,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from graphgpo_jax.credit import distances
+from graphgpo_jax.credit import distances, signals
 from graphgpo_jax.credit import graph as graph_lib
 from graphgpo_jax.credit import normalize as normalize_lib
-from graphgpo_jax.credit import signals
 
 Steps = graph_lib.Steps
 StateGraph = graph_lib.StateGraph
@@ -426,9 +425,7 @@ def credit_group(
   *,
   max_nodes: int,
   max_edges: int | None = None,
-  backup: Callable[
-    [StateGraph], chex.Array
-  ] = distances.shortest_distances,
+  backup: Callable[[StateGraph], chex.Array] = distances.shortest_distances,
   **options,
 ) -> tuple[Credit, StateGraph, chex.Array]:
   """Steps of one group to their credit: graph, distance, estimator.
@@ -445,8 +442,6 @@ def credit_group(
     Credit [E], StateGraph, and the distances float32 [N] (+inf where SUCCESS
     cannot be reached).
   """
-  graph = graph_lib.build_graph(
-    steps, max_nodes=max_nodes, max_edges=max_edges
-  )
+  graph = graph_lib.build_graph(steps, max_nodes=max_nodes, max_edges=max_edges)
   distance = backup(graph)
   return estimator(steps, graph, distance, **options), graph, distance

@@ -76,7 +76,9 @@ def mean_std(
   std = jnp.sqrt(squares[place] / jnp.maximum(number - ddof, 1.0))
   result = jnp.where(level, 0.0, deviation / (std + epsilon))
   if not center_singletons:
-    result = jnp.where((number > 0) & (number < 1.5), values / (1.0 + epsilon), result)
+    result = jnp.where(
+      (number > 0) & (number < 1.5), values / (1.0 + epsilon), result
+    )
   return jax.lax.stop_gradient(jnp.where(mask, result, 0.0))
 
 
@@ -97,7 +99,8 @@ def mean_only(
     values: float32 [E].
     segment: int32 [E] in [0, num_segments); entries outside get 0.
     mask: bool [E], entries that get a result; others are 0.
-    weight: float32 or bool [E], at least 0: how much an entry counts in the mean.
+    weight: float32 or bool [E], at least 0: how much an entry counts in the
+      mean.
     num_segments: static number of segments.
     center_singletons: a segment with one observation gives 0; if False its
       value itself.

@@ -51,9 +51,9 @@ def graph_statistics(
   # A state all of whose steps were left out of the graph is none of its nodes.
   known &= graph.node_mask[jnp.where(known, steps.source, 0)]
   place = jnp.where(known, steps.source, num_nodes)
-  visits = jax.ops.segment_sum(
-    known.astype(jnp.float32), place, num_nodes + 1
-  )[:-1]
+  visits = jax.ops.segment_sum(known.astype(jnp.float32), place, num_nodes + 1)[
+    :-1
+  ]
   is_state = graph.node_mask & (jnp.arange(num_nodes) != graph_lib.SUCCESS)
   highest = jax.ops.segment_max(
     jnp.where(known, step_return, -jnp.inf), place, num_nodes + 1
@@ -103,12 +103,8 @@ def shares(total: GraphStatistics) -> dict[str, chex.Array]:
 
   return {
     "graph/reachable_states": share(total.reachable_states, total.states),
-    "graph/singleton_groups": share(
-      total.singleton_groups, total.state_groups
-    ),
-    "graph/groups_with_success": share(
-      total.groups_with_success, total.groups
-    ),
+    "graph/singleton_groups": share(total.singleton_groups, total.state_groups),
+    "graph/groups_with_success": share(total.groups_with_success, total.groups),
     "graph/progress_steps": share(total.progress_steps, total.steps),
     "graph/faint_steps": share(total.faint_steps, total.steps),
     "graph/overflow": total.overflow,

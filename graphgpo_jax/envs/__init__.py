@@ -21,15 +21,20 @@ def make_environment(name: str, **options: Any) -> types.Environment:
     ValueError: no such environment, or it takes no such option.
   """
   # Imported here, so that a room is opened only by who enters it.
+  factory: Any
   if name == "household":
-    from graphgpo_jax.envs.household import Household as environment
+    from graphgpo_jax.envs import household
+
+    factory = household.Household
   elif name == "sokoban":
-    from graphgpo_jax.envs.sokoban import Sokoban as environment
+    from graphgpo_jax.envs import sokoban
+
+    factory = sokoban.Sokoban
   else:
     raise ValueError(
       f"unknown environment {name!r}; there are {', '.join(ENVIRONMENTS)}"
     )
   try:
-    return environment(**options)
+    return factory(**options)
   except TypeError as error:
     raise ValueError(f"environment {name}: {error}") from error

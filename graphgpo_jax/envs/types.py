@@ -68,20 +68,24 @@ class Environment(Protocol):
   spec: EnvironmentSpec
 
   def sample_task(self, key: chex.PRNGKey) -> Task:
-    """Draws a solvable task: a pytree of arrays, its start state's layout."""
+    """Draws a solvable task of the training side: a pytree of arrays."""
     ...
 
-  def reset(
-    self, key: chex.PRNGKey, task: Task
-  ) -> tuple[State, Observation]:
+  def sample_evaluation_task(self, key: chex.PRNGKey) -> Task:
+    """Draws a solvable task that training never meets."""
+    ...
+
+  def task_fingerprint(self, task: Task) -> chex.Array:
+    """uint32 [2] of the task's layout; it decides the task's side."""
+    ...
+
+  def reset(self, key: chex.PRNGKey, task: Task) -> tuple[State, Observation]:
     """Start state of `task`. `key` drives the world's own randomness."""
     ...
 
   def step(
     self, state: State, action: chex.Array
-  ) -> tuple[
-    State, Observation, chex.Array, chex.Array, chex.Array, StepInfo
-  ]:
+  ) -> tuple[State, Observation, chex.Array, chex.Array, chex.Array, StepInfo]:
     """Returns state, observation, reward, terminated, truncated, info."""
     ...
 

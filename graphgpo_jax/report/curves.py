@@ -47,7 +47,9 @@ def draw_curves(
   axes = picture.subplots()
   for index, (name, runs) in enumerate(curves.items()):
     steps = sorted(next(iter(runs.values())))
-    values = np.asarray([[run[step] for step in steps] for run in runs.values()])
+    values = np.asarray(
+      [[run[step] for step in steps] for run in runs.values()]
+    )
     colour = _COLOURS[index % len(_COLOURS)]
     count = len(runs)
     label = f"{name} ({count} seed{'s' if count > 1 else ''})"

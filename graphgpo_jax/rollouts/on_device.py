@@ -142,7 +142,7 @@ def collect_rollouts(
 
 
 def informative_groups(rollouts: Rollouts) -> chex.Array:
-  """bool [B]: the returns of the group's rollouts are not all equal."""
+  """Bool [B]: the returns of the group's rollouts are not all equal."""
   returns = rollouts.episode_return
   return jnp.max(returns, axis=1) != jnp.min(returns, axis=1)
 
@@ -196,4 +196,4 @@ def collect_informative_rollouts(
     lacking, draw, (first, informative_groups(first), jnp.int32(1))
   )
   mask = kept.mask & useful[:, None, None]
-  return kept.replace(mask=mask), drawn
+  return kept.replace(mask=mask), drawn  # type: ignore[attr-defined]

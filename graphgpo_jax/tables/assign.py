@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from graphgpo_jax.tables import table_device, table_options, table_rows
 from graphgpo_jax.credit import estimators
+from graphgpo_jax.tables import table_device, table_options, table_rows
 
 _PADDING = np.uint64(2**64 - 1)
 # Estimators that leave the single step out of it.

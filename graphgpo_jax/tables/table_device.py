@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from graphgpo_jax.tables import table_options
 from graphgpo_jax.credit import estimators
 from graphgpo_jax.credit import graph as graph_lib
+from graphgpo_jax.tables import table_options
 
 STEP, SUCCESS, LAST, VALID = 1, 2, 4, 8  # bits of a slot's flags
 

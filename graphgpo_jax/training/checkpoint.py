@@ -1,5 +1,6 @@
 """Checkpoints of a run, by Orbax."""
 
+import dataclasses
 import os
 import pathlib
 from typing import Any
@@ -61,4 +62,7 @@ def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
 
 
 def _as_tree(state: TrainState) -> dict[str, Any]:
-  return {name: getattr(state, name) for name in state.__dataclass_fields__}
+  return {
+    field.name: getattr(state, field.name)
+    for field in dataclasses.fields(TrainState)  # type: ignore[arg-type]
+  }

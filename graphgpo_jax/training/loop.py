@@ -18,7 +18,7 @@ def initial_state(
 ) -> state.TrainState:
   """State of the run with this seed before its first update."""
   key = jax.random.fold_in(jax.random.key(seed), _PARAMETERS_STREAM)
-  return jax.jit(experiment.initial_state)(key)
+  return experiment.initial_state(key)
 
 
 def iterate(

@@ -75,8 +75,8 @@ def _cut_to_whole_lines(path: pathlib.Path) -> int:
   if len(whole) < len(content):
     with path.open("r+b") as file:
       file.truncate(len(whole))
-  steps = [line["step"] for line in read_metrics(path)]
-  return steps[-1] if steps else -1
+  lines = read_metrics(path)
+  return int(lines[-1]["step"]) if lines else -1
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, float]]:

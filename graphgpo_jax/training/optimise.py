@@ -139,8 +139,10 @@ def make_optimise(
     params, opt_state, reference_params = carry
     num_rows = order.shape[0]
     mask, shape = aggregation
-    rank = jnp.zeros((num_rows,), jnp.int32).at[order].set(
-      jnp.arange(num_rows, dtype=jnp.int32)
+    rank = (
+      jnp.zeros((num_rows,), jnp.int32)
+      .at[order]
+      .set(jnp.arange(num_rows, dtype=jnp.int32))
     )
     inside = mask & (rank >= start) & (rank < stop)
     weights = row_weights(aggregate, inside.reshape(shape)).reshape(-1)

@@ -158,9 +158,7 @@ def _choose(name: str, value: str, choices: Any) -> Any:
   return choices[value]
 
 
-def make_estimator(
-  name: str, options: dict[str, Any]
-) -> estimators.Estimator:
+def make_estimator(name: str, options: dict[str, Any]) -> estimators.Estimator:
   """Estimator by name with its options fixed.
 
   Args:
@@ -194,6 +192,7 @@ class Experiment:
     collect: jitted first phase.
     optimise: jitted third phase; it takes its state's buffers.
     evaluate: jitted `(params, key) -> metrics`.
+    initial_state: jitted `key -> TrainState` before the first update.
   """
 
   def __init__(self, config: ml_collections.ConfigDict):
@@ -209,9 +208,7 @@ class Experiment:
     self.config = ml_collections.FrozenConfigDict(config)
     options = config.environment.to_dict()
     name = options.pop("name")
-    self.environment: types.Environment = envs.make_environment(
-      name, **options
-    )
+    self.environment: types.Environment = envs.make_environment(name, **options)
     policy = config.policy.to_dict()
     mask_actions = policy.pop("mask_actions")
     policy["mlp_width"] = policy["mlp_width"] or None
@@ -233,26 +230,30 @@ class Experiment:
     loss["aggregate"] = _choose(
       "loss.aggregate", loss["aggregate"], _AGGREGATES
     )
-    self._phases = {
-      "collect": update.make_collect(
-        self.environment, self.apply_fn, **config.rollout.to_dict()
-      ),
-      "optimise": optimise.make_optimise(
-        self.apply_fn, self.optimizer, **loss
-      ),
-    }
-    self.collect = jax.jit(self._phases["collect"])
-    self.optimise = jax.jit(self._phases["optimise"], donate_argnums=0)
+    self._collect = update.make_collect(
+      self.environment, self.apply_fn, **config.rollout.to_dict()
+    )
+    self._optimise = optimise.make_optimise(
+      self.apply_fn, self.optimizer, **loss
+    )
+    self.collect = jax.jit(self._collect)
+    self.optimise = jax.jit(self._optimise, donate_argnums=0)
     self.evaluate = jax.jit(
       evaluation.make_evaluate(self.environment, self.apply_fn, self.panel)
     )
+    # Kept here: a jit made anew for every run would compile for every run.
+    self.initial_state = jax.jit(self._initial_state)
     self._assign: dict[str, Any] = {}
 
   def phases(self, estimator: str) -> update.Phases:
     """The pure, unjitted phases with this estimator, to compose or change."""
     options = self.config.estimator_options.get(estimator, {})
     built = make_estimator(estimator, dict(options))
-    return update.Phases(assign=update.make_assign(built), **self._phases)
+    return update.Phases(
+      collect=self._collect,
+      assign=update.make_assign(built),
+      optimise=self._optimise,
+    )
 
   def assign(self, estimator: str) -> Any:
     """The jitted second phase, compiled once per estimator."""
@@ -264,7 +265,7 @@ class Experiment:
     """The whole update as one jitted function, `(state, key)`."""
     return jax.jit(update.compose(self.phases(estimator)), donate_argnums=0)
 
-  def initial_state(self, key: Any) -> state.TrainState:
+  def _initial_state(self, key: Any) -> state.TrainState:
     """State before the first update of the run with this key."""
     return state.create_state(
       self.init_fn,

@@ -47,10 +47,10 @@ def train(
   folder = workdir.claim_workdir(folder, config)
   writer = metrics.MetricsWriter(folder, tensorboard=config.tensorboard)
   checkpoints = checkpoint.Checkpoints(folder)
-  state = loop.initial_state(experiment, config.seed)
+  start = loop.initial_state(experiment, config.seed)
   if checkpoints.latest_step() is not None:
-    state = checkpoints.restore(state)
-  first = int(state.step)
+    start = checkpoints.restore(start)
+  first = int(start.step)
   bar = progress.Progress(
     config.num_updates, title=f"{config.estimator}", done=first
   )
@@ -60,7 +60,7 @@ def train(
     if first == config.num_updates:
       bar.write(f"{folder} holds the finished run: nothing left to train")
     for state, values in loop.iterate(
-      experiment, state, seed=config.seed, estimator=config.estimator
+      experiment, start, seed=config.seed, estimator=config.estimator
     ):
       step = int(state.step)
       writer.write(step, values)

@@ -145,9 +145,7 @@ def make_assign(
     total = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), counts)
     metrics = statistics.shares(total)
     size = jnp.maximum(jnp.sum(rollouts.mask), 1)
-    metrics["credit/advantage_magnitude"] = (
-      jnp.sum(jnp.abs(advantage)) / size
-    )
+    metrics["credit/advantage_magnitude"] = jnp.sum(jnp.abs(advantage)) / size
     metrics["credit/nonzero_advantages"] = jnp.sum(advantage != 0) / size
     return advantage, metrics
 
@@ -173,9 +171,7 @@ def compose(
     collect_key, optimise_key = update_keys(key, state.step)
     rollouts, collected = phases.collect(state.params, collect_key)
     advantage, assigned = phases.assign(rollouts)
-    state, optimised = phases.optimise(
-      state, rollouts, advantage, optimise_key
-    )
+    state, optimised = phases.optimise(state, rollouts, advantage, optimise_key)
     return state, {**collected, **assigned, **optimised}
 
   return update

@@ -132,6 +132,7 @@ def test_runs_of_all_seeds_and_estimators_share_their_programs(unbroken):
     for seed in (0, 1):
       tiny.run_all(tiny.fresh_state(seed), seed, estimator)
   programs = {
+    "initial_state": built.initial_state,
     "collect": built.collect,
     "optimise": built.optimise,
     "evaluate": built.evaluate,
