@@ -90,20 +90,23 @@ def main(argv):
   settings.check_config(config)
   for name in names:
     settings.make_estimator(name, {})
+  curves_lib.require_matplotlib()
+  # Before the folder is claimed: what is refused here must not stand there.
+  experiment = settings.Experiment(config)
   folder = workdir.claim_workdir(_WORKDIR.value, config)
   runs = [(name, seed) for seed in seeds for name in names]
   total = config.num_updates
   bar = progress.Progress(total * len(runs), title="compare")
   curves: dict[str, dict[int, dict[int, float]]] = {name: {} for name in names}
-  experiment = None
+  compiled = False
   with bar.running():
     for index, (name, seed) in enumerate(runs):
       place = folder / f"{name}-{seed}"
       curve = _curve(place / "metrics.jsonl")
       if max(curve, default=-1) < total:
-        if experiment is None:
-          bar.write("compiling the first update takes about half a minute")
-          experiment = settings.Experiment(config)
+        if not compiled:
+          bar.write("compiling: about half a minute before the first update")
+          compiled = True
         _run(experiment, name, seed, place, bar, index * total)
         curve = _curve(place / "metrics.jsonl")
       curves[name][seed] = curve
@@ -127,7 +130,8 @@ def main(argv):
   print(f"\n{text}\n")
   print(
     f"{len(runs)} runs of {total} updates in "
-    f"{time.monotonic() - started:.0f} s on {jax.default_backend()}; mean ± 95 % interval over seeds"
+    f"{time.monotonic() - started:.0f} s on {jax.default_backend()}; "
+    "mean ± 95 % interval over seeds"
   )
   print(f"table:   {folder / 'table.md'}\npicture: {picture}")
 

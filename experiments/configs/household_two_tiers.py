@@ -14,5 +14,6 @@ def get_config():
   # The sizes that the tier has by itself.
   del config.environment.num_receptacles, config.environment.num_objects
   config.num_updates = 60
+  config.eval_every = 2
   config.environment.tier = 2
   return config

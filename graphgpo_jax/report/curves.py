@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,21 @@ _COLOURS = (
   "#000000",
 )
 _LINES = ("-", "--", "-.", ":")
+
+
+def require_matplotlib() -> Any:
+  """The matplotlib.figure module.
+
+  Raises:
+    ImportError: it is missing; the message names the command that brings it.
+  """
+  try:
+    from matplotlib import figure
+  except ImportError as error:
+    raise ImportError(
+      "pictures need matplotlib: pip install 'graphgpo-jax[viz]'"
+    ) from error
+  return figure
 
 
 def draw_curves(
@@ -37,13 +53,9 @@ def draw_curves(
   Raises:
     ImportError: matplotlib is missing.
   """
-  try:
-    from matplotlib import figure
-  except ImportError as error:
-    raise ImportError(
-      "pictures need matplotlib: pip install 'graphgpo-jax[viz]'"
-    ) from error
-  picture = figure.Figure(figsize=(7.2, 4.2), dpi=120, layout="constrained")
+  picture = require_matplotlib().Figure(
+    figsize=(7.2, 4.2), dpi=120, layout="constrained"
+  )
   axes = picture.subplots()
   for index, (name, runs) in enumerate(curves.items()):
     steps = sorted(next(iter(runs.values())))

@@ -12,14 +12,20 @@ from graphgpo_jax.training import state as state_lib
 
 TrainState = state_lib.TrainState
 
+# One to go on from, and some in case it cannot be read.
+_KEPT = 3
+
 
 class Checkpoints:
   """The checkpoints of one work directory, by the number of updates done."""
 
   def __init__(self, workdir: str | os.PathLike):
-    """Opens `workdir/checkpoints`, which is made when something is saved."""
+    """Opens `workdir/checkpoints`; the newest few of them are kept."""
     folder = pathlib.Path(workdir).absolute() / "checkpoints"
-    self._checkpointer = ocp.training.Checkpointer(folder)
+    self._checkpointer = ocp.training.Checkpointer(
+      folder,
+      preservation_policy=ocp.training.preservation_policies.LatestN(_KEPT),
+    )
 
   def latest_step(self) -> int | None:
     """Updates done at the newest checkpoint, or None where there is none."""

@@ -26,18 +26,18 @@ def area_under(curve: Curve) -> float:
   return float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))
 
 
-def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:
+def mean_and_interval(values: Sequence[float]) -> tuple[float, float | None]:
   """Mean and half the width of its 95 % interval, by Student's t.
 
   Args:
     values: one number per seed.
 
   Returns:
-    The mean, and the half-width: NaN for a single value.
+    The mean, and the half-width: None for a single value.
   """
   numbers = np.asarray(values, float)
   if len(numbers) < 2:
-    return float(numbers.mean()), float("nan")
+    return float(numbers.mean()), None
   error = numbers.std(ddof=1) / np.sqrt(len(numbers))
   quantile = stats.t.ppf(0.975, len(numbers) - 1)
   return float(numbers.mean()), float(quantile * error)
@@ -119,8 +119,8 @@ def table(summary: Mapping[str, Mapping]) -> str:
   return "\n".join(lines)
 
 
-def _spread(pair: tuple[float, float], digits: int) -> str:
+def _spread(pair: tuple[float, float | None], digits: int) -> str:
   mean, half = pair
-  if np.isnan(half):
+  if half is None:
     return f"{mean:.{digits}f}"
   return f"{mean:.{digits}f} ± {half:.{digits}f}"

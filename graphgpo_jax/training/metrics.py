@@ -30,13 +30,7 @@ class MetricsWriter:
     self.last_step = _cut_to_whole_lines(self._path)
     self._events = None
     if tensorboard:
-      try:
-        import tensorboardX
-      except ImportError as error:
-        raise ImportError(
-          "TensorBoard metrics need tensorboardX: pip install "
-          "'graphgpo-jax[viz]', or set config.tensorboard=False"
-        ) from error
+      tensorboardX = require_tensorboard()  # noqa: N806
       self._events = tensorboardX.SummaryWriter(
         str(pathlib.Path(workdir) / "tensorboard")
       )
@@ -58,12 +52,30 @@ class MetricsWriter:
     if self._events is not None:
       for name, number in numbers.items():
         self._events.add_scalar(name, number, step)
+      # A killed run does not write its steps again.
+      self._events.flush()
 
   def close(self) -> None:
     """Flushes and closes the files."""
     self._file.close()
     if self._events is not None:
       self._events.close()
+
+
+def require_tensorboard() -> Any:
+  """The tensorboardX module.
+
+  Raises:
+    ImportError: it is missing; the message names the command that brings it.
+  """
+  try:
+    import tensorboardX
+  except ImportError as error:
+    raise ImportError(
+      "TensorBoard metrics need tensorboardX: pip install "
+      "'graphgpo-jax[viz]', or set config.tensorboard=False"
+    ) from error
+  return tensorboardX
 
 
 def _cut_to_whole_lines(path: pathlib.Path) -> int:

@@ -172,7 +172,7 @@ def make_optimise(
     _, (gradients, metrics) = jax.lax.while_loop(
       lambda loop: loop[0] < stop, add_chunk, (start, nothing)
     )
-    metrics["loss/gradient_norm"] = optax.global_norm(gradients)
+    metrics["loss/gradient_norm"] = optax.tree.norm(gradients)
 
     def descend(params, opt_state):
       updates, opt_state = optimizer.update(gradients, opt_state, params)

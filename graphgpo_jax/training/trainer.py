@@ -43,6 +43,8 @@ def train(
     ValueError: the config is not sound, or the folder holds another one.
   """
   # Before the folder is claimed: what is refused here must not stand there.
+  if config.tensorboard:
+    metrics.require_tensorboard()
   experiment = settings.Experiment(config)
   folder = workdir.claim_workdir(folder, config)
   writer = metrics.MetricsWriter(folder, tensorboard=config.tensorboard)

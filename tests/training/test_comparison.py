@@ -38,7 +38,7 @@ def test_mean_and_interval():
   mean, half = comparison.mean_and_interval([1.0, 2.0])
   assert half == pytest.approx(12.706 * math.sqrt(0.5) / math.sqrt(2), rel=1e-4)
   mean, half = comparison.mean_and_interval([4.0])
-  assert mean == 4.0 and math.isnan(half)
+  assert mean == 4.0 and half is None
 
 
 def summary():
