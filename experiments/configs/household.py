@@ -17,6 +17,10 @@ def get_config():
   # An inadmissible action changes nothing but the clock, as in ALFWorld.
   config.policy.mask_actions = False
   config.policy.width = 32
+  # Episodes get short as they get good: small chunks keep a CPU from working
+  # on rollouts and steps that are not there. On an accelerator, set both high.
+  config.rollout.chunk_size = 32
+  config.loss.chunk_size = 64
   config.estimator_options.graphgpo.omega = 0.5
   config.loss.num_minibatches = 16
   config.loss.entropy_coefficient = 0.02

@@ -40,6 +40,32 @@ def greedy_action(key: chex.PRNGKey, logits: chex.Array) -> chex.Array:
   return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
 
+def _apply_in_chunks(apply_fn, params, observation, alive, chunk_size):
+  """Logits [K, A] of the rollouts that are alive, the others' being 0."""
+  number = alive.shape[0]
+  order = jnp.argsort(~alive, stable=True).astype(jnp.int32)
+  # Past the end dynamic_slice would step back; index K is dropped below.
+  order = jnp.pad(order, (0, chunk_size), constant_values=number)
+  count = jnp.sum(alive, dtype=jnp.int32)
+
+  def rows_at(first):
+    rows = jax.lax.dynamic_slice(order, (first,), (chunk_size,))
+    return rows, jax.tree.map(lambda leaf: leaf[rows], observation)
+
+  shape = jax.eval_shape(lambda: apply_fn(params, rows_at(0)[1]))
+
+  def add_chunk(carry):
+    first, logits = carry
+    rows, part = rows_at(first)
+    logits = logits.at[rows].set(apply_fn(params, part), mode="drop")
+    return first + chunk_size, logits
+
+  empty = jnp.zeros((number, shape.shape[-1]), shape.dtype)
+  return jax.lax.while_loop(
+    lambda carry: carry[0] < count, add_chunk, (jnp.int32(0), empty)
+  )[1]
+
+
 def collect_rollouts(
   environment: types.Environment,
   apply_fn: ApplyFn,
@@ -49,6 +75,7 @@ def collect_rollouts(
   *,
   rollouts_per_task: int,
   choose: Chooser = sample_action,
+  chunk_size: int = 0,
 ) -> Rollouts:
   """Plays every task M times from the same start.
 
@@ -64,10 +91,18 @@ def collect_rollouts(
       rollouts; actions are drawn independently.
     rollouts_per_task: M.
     choose: chooses the actions; the policy's own distribution by default.
+    chunk_size: apply the policy to the rollouts that have not ended, so many at
+      a time, so that the cost follows the steps there really are. That suits a
+      CPU; 0 applies it to all at once, which suits an accelerator.
 
   Returns:
     Rollouts.
+
+  Raises:
+    ValueError: `chunk_size` is negative.
   """
+  if chunk_size < 0:
+    raise ValueError(f"chunk_size must be at least 0, got {chunk_size}")
   num_tasks = jax.tree.leaves(tasks)[0].shape[0]
   num_rollouts = num_tasks * rollouts_per_task
   reset_key, action_key = jax.random.split(key)
@@ -82,7 +117,12 @@ def collect_rollouts(
 
   def act(carry, time):
     state, observation, alive, success = carry
-    logits = apply_fn(params, observation)
+    if chunk_size:
+      logits = _apply_in_chunks(
+        apply_fn, params, observation, alive, chunk_size
+      )
+    else:
+      logits = apply_fn(params, observation)
     chosen = choose(jax.random.fold_in(action_key, time), logits)
     log_probs = jax.nn.log_softmax(logits)
     log_prob = jnp.take_along_axis(log_probs, chosen[:, None], axis=1)[:, 0]

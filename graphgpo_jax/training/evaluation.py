@@ -18,6 +18,8 @@ def make_evaluate(
   environment: types.Environment,
   apply_fn: on_device.ApplyFn,
   panel: Any,
+  *,
+  chunk_size: int = 0,
 ) -> Callable[[Any, chex.PRNGKey], dict[str, chex.Array]]:
   """Builds the evaluation of parameters on a panel.
 
@@ -27,6 +29,7 @@ def make_evaluate(
     environment: the environment.
     apply_fn: `(params, observation) -> logits`.
     panel: pytree of tasks, leaves [P, ...].
+    chunk_size: see `on_device.collect_rollouts`.
 
   Returns:
     `evaluate(params, key) -> metrics`: `eval/success` (sampled actions, the
@@ -49,6 +52,7 @@ def make_evaluate(
       jax.random.fold_in(key, _EVALUATION_STREAM),
       rollouts_per_task=2,
       choose=choose,
+      chunk_size=chunk_size,
     )
     success = jnp.mean(played.success, axis=0, dtype=jnp.float32)
     lengths = jnp.sum(played.mask[:, 0], axis=1)

@@ -56,7 +56,12 @@ def default_config() -> ml_collections.ConfigDict:
     }
   )
   config.rollout = ml_collections.ConfigDict(
-    {"tasks_per_update": 16, "rollouts_per_task": 8, "max_resamples": 0}
+    {
+      "tasks_per_update": 16,
+      "rollouts_per_task": 8,
+      "max_resamples": 0,
+      "chunk_size": 0,
+    }
   )
   config.estimator = "graphgpo"
   # In a group without success the penalty would be all that differs.
@@ -135,6 +140,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ("rollout.tasks_per_update", 1),
     ("rollout.rollouts_per_task", 1),
     ("rollout.max_resamples", 0),
+    ("rollout.chunk_size", 0),
   ):
     value: Any = config
     for part in name.split("."):
@@ -239,7 +245,12 @@ class Experiment:
     self.collect = jax.jit(self._collect)
     self.optimise = jax.jit(self._optimise, donate_argnums=0)
     self.evaluate = jax.jit(
-      evaluation.make_evaluate(self.environment, self.apply_fn, self.panel)
+      evaluation.make_evaluate(
+        self.environment,
+        self.apply_fn,
+        self.panel,
+        chunk_size=config.rollout.chunk_size,
+      )
     )
     # Kept here: a jit made anew for every run would compile for every run.
     self.initial_state = jax.jit(self._initial_state)

@@ -45,6 +45,7 @@ def make_collect(
   tasks_per_update: int,
   rollouts_per_task: int,
   max_resamples: int = 0,
+  chunk_size: int = 0,
 ) -> Callable[[Any, chex.PRNGKey], tuple[on_device.Rollouts, Metrics]]:
   """Builds the first phase: B fresh training tasks, M rollouts each.
 
@@ -55,6 +56,7 @@ def make_collect(
     rollouts_per_task: M.
     max_resamples: dynamic sampling draws at most so many further batches to
       replace groups whose returns are all equal; 0 switches it off.
+    chunk_size: see `on_device.collect_rollouts`.
 
   Returns:
     `collect(params, key) -> (Rollouts, metrics)`.
@@ -70,6 +72,7 @@ def make_collect(
       jax.vmap(environment.sample_task)(keys),
       play_key,
       rollouts_per_task=rollouts_per_task,
+      chunk_size=chunk_size,
     )
 
   def collect(params, key):
