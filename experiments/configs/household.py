@@ -2,6 +2,9 @@
 
 python -m experiments.train --config=experiments/configs/household.py \
   --workdir=runs/household
+
+Wall time: @@.
+To expect: @@.
 """
 
 from graphgpo_jax.training import settings
@@ -20,7 +23,7 @@ def get_config():
   # Episodes get short as they get good: small chunks keep a CPU from working
   # on rollouts and steps that are not there. On an accelerator, set both high.
   config.rollout.chunk_size = 32
-  config.loss.chunk_size = 64
+  config.loss.chunk_size = 128
   config.estimator_options.graphgpo.omega = 0.5
   config.loss.num_minibatches = 16
   config.loss.entropy_coefficient = 0.02

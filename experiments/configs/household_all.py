@@ -2,6 +2,9 @@
 
 python -m experiments.train --config=experiments/configs/household_all.py \
   --workdir=runs/household_all
+
+Wall time: @@.
+To expect: @@.
 """
 
 from experiments.configs import household

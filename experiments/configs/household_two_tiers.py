@@ -3,6 +3,9 @@
 python -m experiments.train \
   --config=experiments/configs/household_two_tiers.py \
   --workdir=runs/household_two_tiers
+
+Wall time: @@.
+To expect: @@.
 """
 
 from experiments.configs import household

@@ -2,6 +2,9 @@
 
 python -m experiments.train --config=experiments/configs/smoke.py \
   --workdir=runs/smoke
+
+Wall time: @@.
+To expect: @@.
 """
 
 from experiments.configs import household

@@ -2,6 +2,9 @@
 
 python -m experiments.train --config=experiments/configs/sokoban.py \
   --workdir=runs/sokoban
+
+Wall time: @@.
+To expect: @@.
 """
 
 import ml_collections

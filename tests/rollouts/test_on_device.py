@@ -82,7 +82,7 @@ def always(action):
 
 
 @functools.cache
-def compiled(horizon, rollouts_per_task, choose):
+def compiled(horizon, rollouts_per_task, choose, chunk_size=0):
   return jax.jit(
     functools.partial(
       on_device.collect_rollouts,
@@ -90,6 +90,7 @@ def compiled(horizon, rollouts_per_task, choose):
       apply_fn,
       rollouts_per_task=rollouts_per_task,
       choose=choose,
+      chunk_size=chunk_size,
     )
   )
 
@@ -101,10 +102,11 @@ def play(
   rollouts=4,
   params=None,
   choose=on_device.sample_action,
+  chunk_size=0,
 ):
   if params is None:
     params = jax.random.normal(jax.random.key(9), (4, 3))
-  collect = compiled(horizon, rollouts, choose)
+  collect = compiled(horizon, rollouts, choose, chunk_size)
   return jax.device_get(
     collect(params, jnp.asarray(tasks), jax.random.key(key))
   )
@@ -276,6 +278,25 @@ def test_an_early_end_equals_the_full_scan(monkeypatch):
   np.testing.assert_array_equal(
     short.state_keys[:, :, 1:][valid], full.state_keys[:, :, 1:][valid]
   )
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 8, 20])
+def test_chunks_of_the_rollouts_change_nothing(chunk_size):
+  whole = play([1, 2], horizon=7)
+  chunked = play([1, 2], horizon=7, chunk_size=chunk_size)
+  for name in ("mask", "reward", "log_prob", "success", "episode_return"):
+    np.testing.assert_array_equal(getattr(whole, name), getattr(chunked, name))
+  valid = whole.mask
+  assert 0 < valid.sum() < valid.size
+  np.testing.assert_array_equal(whole.action[valid], chunked.action[valid])
+  np.testing.assert_array_equal(
+    whole.state_keys[:, :, 1:][valid], chunked.state_keys[:, :, 1:][valid]
+  )
+
+
+def test_refuses_negative_chunks():
+  with pytest.raises(ValueError, match="chunk_size"):
+    play([1], chunk_size=-1)
 
 
 def test_greedy_takes_the_best_action():

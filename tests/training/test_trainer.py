@@ -40,8 +40,9 @@ def curve(folder):
 def finished(tmp_path_factory):
   """Folder and last metrics of a run that nothing disturbed."""
   folder = tmp_path_factory.mktemp("finished")
+  built = tiny.experiment()
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(trainer.settings, "Experiment", lambda _: tiny.experiment())
+    patch.setattr(trainer.settings, "Experiment", lambda _: built)
     last = trainer.train(config_of(), folder)
   return folder, last
 
