@@ -3,8 +3,10 @@
 python -m experiments.train --config=experiments/configs/household.py \
   --workdir=runs/household
 
-Wall time: @@.
-To expect: @@.
+Wall time: about half a minute for the 50 updates on two CPU cores, and half a
+minute of compilation before.
+To expect: success on the panel passes 0.9 at update 10 to 15 with graphgpo, 18
+to 34 with gigpo (one seed in five not within 50), 23 to 35 with grpo.
 """
 
 from graphgpo_jax.training import settings

@@ -3,8 +3,8 @@
 python -m experiments.train --config=experiments/configs/smoke.py \
   --workdir=runs/smoke
 
-Wall time: @@.
-To expect: @@.
+Wall time: 34 s on two CPU cores, compilation and start included.
+To expect: success on the panel over 0.9 at the end.
 """
 
 from experiments.configs import household
