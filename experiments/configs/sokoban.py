@@ -3,8 +3,10 @@
 python -m experiments.train --config=experiments/configs/sokoban.py \
   --workdir=runs/sokoban
 
-Wall time: @@.
-To expect: @@.
+Wall time: about a minute and a half for the 60 updates on two CPU cores, and
+half a minute of compilation before.
+To expect: no learning yet: graphgpo went from 0.20 to 0.21 on the panel (one
+seed). The settings are those of household and were not chosen for sokoban.
 """
 
 import ml_collections

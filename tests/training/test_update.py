@@ -24,6 +24,7 @@ def unbroken():
   return tiny.run_all(tiny.fresh_state(seed), seed)
 
 
+@pytest.mark.slow
 def test_composition_equals_its_phases(composed, unbroken):
   seed = tiny.learning_seed()
   train_state = tiny.fresh_state(seed)
