@@ -4,9 +4,10 @@ python -m experiments.train \
   --config=experiments/configs/household_two_tiers.py \
   --workdir=runs/household_two_tiers
 
-Wall time: about a minute for the 60 updates on two CPU cores, compilation included.
-To expect: 90 % on the panel at update 28 to 36 with graphgpo; within 60 updates
-one seed in three with gigpo and none with grpo got there.
+Wall time: about a minute for the 60 updates on two CPU cores, with
+compilation.
+To expect: 90 % on the panel at update 28 to 36 with graphgpo; within 60
+updates one seed in three with gigpo and none with grpo got there.
 """
 
 from experiments.configs import household
