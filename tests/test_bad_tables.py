@@ -32,7 +32,7 @@ def refuse(table, *parts, **options):
 
 
 def test_the_table_itself_is_fine(table):
-  tables.assign_credit(table)
+  assert len(tables.assign_credit(table)["advantage"]) == len(table["t"])
 
 
 @pytest.mark.parametrize(
