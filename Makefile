@@ -3,6 +3,9 @@
 
 PYTHON ?= python3
 VENV := .venv
+# Processes that share out the test files.
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
@@ -19,10 +22,10 @@ train: $(CORE_STAMP)
 	  --estimators=graphgpo,gigpo,grpo --seeds=0,1,2 --workdir=runs/compare
 
 test: $(CORE_STAMP)
-	$(BIN)/python -m pytest -q -m "not slow and not extra"
+	$(PYTEST) -m "not slow and not extra"
 
 test-all: $(EXTRAS_STAMP)
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 lint: $(EXTRAS_STAMP)
 	$(BIN)/ruff check .

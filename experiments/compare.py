@@ -88,6 +88,7 @@ def main(argv):
   if not names or len(set(names)) < len(names):
     raise ValueError(f"--estimators takes distinct names, got {names}")
   settings.check_config(config)
+  running.split_cpu(config)
   for name in names:
     settings.make_estimator(name, {})
   curves_lib.require_matplotlib()

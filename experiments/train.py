@@ -14,7 +14,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from experiments import running
-from graphgpo_jax.training import trainer
+from graphgpo_jax.training import settings, trainer
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "The run's config file.", lock_config=True
@@ -35,6 +35,8 @@ _EVALUATE = flags.DEFINE_bool(
 def main(argv):
   """Runs the binary."""
   running.refuse_arguments(argv)
+  settings.check_config(_CONFIG.value)
+  running.split_cpu(_CONFIG.value)
   if _EVALUATE.value:
     print(json.dumps(trainer.evaluate(_CONFIG.value, _WORKDIR.value)))
     return

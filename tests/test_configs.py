@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from graphgpo_jax import envs
+from graphgpo_jax.envs import panels
 from graphgpo_jax.training import settings
 
 CONFIGS = sorted(
@@ -14,6 +15,23 @@ CONFIGS = sorted(
     pathlib.Path(__file__).parent.parent / "experiments" / "configs"
   ).glob("[a-z]*.py")
 )
+
+
+# Of the panel that results are reported on; smoke has household's.
+PANELS = {
+  "household": (
+    "5ae16f79a7b4c6cb2d75cbc295c9f4a5623e2891081f8ffff7f11bc702c2b5e2"
+  ),
+  "household_two_tiers": (
+    "fbe0a45d1fe314251cb1df750d542828da6d9a0e574e07991db6b04554c78c46"
+  ),
+  "household_all": (
+    "dd63d73b7ec908f5e03446afc64de3a62f914e9703653db7992a91f4938a1fc8"
+  ),
+  "sokoban": (
+    "1134ad64188ed592885ba6c65cbe8a37db9c15c60d887ae64123d742e9b23f88"
+  ),
+}
 
 
 def test_there_are_configs():
@@ -30,3 +48,14 @@ def test_config(name):
   text = module.__doc__
   assert f"--config=experiments/configs/{name}.py" in text
   assert "Wall time:" in text and "To expect:" in text
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_reported_panels_are_locked(name):
+  module = importlib.import_module(f"experiments.configs.{name}")
+  config = module.get_config()
+  options = config.environment.to_dict()
+  environment = envs.make_environment(options.pop("name"), **options)
+  panel = panels.make_panel(environment, **config.panel)
+  expected = PANELS["household" if name == "smoke" else name]
+  assert panels.panel_sha256(panel) == expected

@@ -25,7 +25,10 @@ def get_config():
   # Episodes get short as they get good: small chunks keep a CPU from working
   # on rollouts and steps that are not there. On an accelerator, set both high.
   config.rollout.chunk_size = 32
-  config.loss.chunk_size = 128
+  config.loss.chunk_size = 24
+  # All devices there are; on a CPU two, of a core each.
+  config.mesh.data = 0
+  config.mesh.cpu_devices = 2
   config.estimator_options.graphgpo.omega = 0.5
   config.loss.num_minibatches = 16
   config.loss.entropy_coefficient = 0.02

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from graphgpo_jax.envs import types
 
 ApplyFn = Callable[[Any, types.Observation], chex.Array]
-# Chooses actions [K] from logits [K, A].
+# Chooses actions [K] from keys [K] and logits [K, A].
 Chooser = Callable[[chex.PRNGKey, chex.Array], chex.Array]
 
 
@@ -29,14 +29,14 @@ class Rollouts:
   episode_return: chex.Array  # float32 [B, M]
 
 
-def sample_action(key: chex.PRNGKey, logits: chex.Array) -> chex.Array:
-  """Draws int32 [K] from the policy's distribution, logits [K, A]."""
-  return jax.random.categorical(key, logits, axis=-1)
+def sample_action(keys: chex.PRNGKey, logits: chex.Array) -> chex.Array:
+  """Draws int32 [K] from the policy's distribution, keys [K], logits [K, A]."""
+  return jax.vmap(jax.random.categorical)(keys, logits)
 
 
-def greedy_action(key: chex.PRNGKey, logits: chex.Array) -> chex.Array:
+def greedy_action(keys: chex.PRNGKey, logits: chex.Array) -> chex.Array:
   """Takes the most probable action, int32 [K], of logits [K, A]."""
-  del key
+  del keys
   return jnp.argmax(logits, axis=-1).astype(jnp.int32)
 
 
@@ -71,7 +71,7 @@ def collect_rollouts(
   apply_fn: ApplyFn,
   params: Any,
   tasks: Any,
-  key: chex.PRNGKey,
+  keys: chex.PRNGKey,
   *,
   rollouts_per_task: int,
   choose: Chooser = sample_action,
@@ -87,8 +87,9 @@ def collect_rollouts(
     apply_fn: `(params, observation) -> logits`, float32 [..., A].
     params: the policy's parameters.
     tasks: pytree of B tasks, leaves [B, ...].
-    key: PRNG key. The world's own randomness at reset is shared by a group's
-      rollouts; actions are drawn independently.
+    keys: PRNG keys [B]. The world's own randomness at reset is shared by a
+      group's rollouts; actions are drawn independently. What is drawn for a
+      task depends on its key alone, so batches may be cut anywhere.
     rollouts_per_task: M.
     choose: chooses the actions; the policy's own distribution by default.
     chunk_size: apply the policy to the rollouts that have not ended, so many at
@@ -105,9 +106,12 @@ def collect_rollouts(
     raise ValueError(f"chunk_size must be at least 0, got {chunk_size}")
   num_tasks = jax.tree.leaves(tasks)[0].shape[0]
   num_rollouts = num_tasks * rollouts_per_task
-  reset_key, action_key = jax.random.split(key)
-  reset_keys = jax.random.split(reset_key, num_tasks)
+  chex.assert_shape(keys, (num_tasks,))
+  reset_keys, play_keys = jnp.unstack(jax.vmap(jax.random.split)(keys), axis=1)
   state, observation = jax.vmap(environment.reset)(reset_keys, tasks)
+  action_keys = jax.vmap(
+    lambda play_key: jax.random.split(play_key, rollouts_per_task)
+  )(play_keys).reshape(num_rollouts)
   state, observation = jax.tree.map(
     lambda leaf: jnp.repeat(leaf, rollouts_per_task, axis=0),
     (state, observation),
@@ -123,7 +127,8 @@ def collect_rollouts(
       )
     else:
       logits = apply_fn(params, observation)
-    chosen = choose(jax.random.fold_in(action_key, time), logits)
+    time_keys = jax.vmap(jax.random.fold_in, (0, None))(action_keys, time)
+    chosen = choose(time_keys, logits)
     log_probs = jax.nn.log_softmax(logits)
     log_prob = jnp.take_along_axis(log_probs, chosen[:, None], axis=1)[:, 0]
     following, seen, reward, terminated, truncated, info = step(state, chosen)

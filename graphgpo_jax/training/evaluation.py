@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from graphgpo_jax.envs import types
 from graphgpo_jax.rollouts import on_device
+from graphgpo_jax.training import mesh as mesh_lib
 
 # Folded into the run's key, so that evaluation never draws a key of training.
 _EVALUATION_STREAM = 0x65766C
@@ -20,6 +21,7 @@ def make_evaluate(
   panel: Any,
   *,
   chunk_size: int = 0,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> Callable[[Any, chex.PRNGKey], dict[str, chex.Array]]:
   """Builds the evaluation of parameters on a panel.
 
@@ -30,6 +32,7 @@ def make_evaluate(
     apply_fn: `(params, observation) -> logits`.
     panel: pytree of tasks, leaves [P, ...].
     chunk_size: see `on_device.collect_rollouts`.
+    mesh: devices that the panel is divided among; None for one.
 
   Returns:
     `evaluate(params, key) -> metrics`: `eval/success` (sampled actions, the
@@ -37,30 +40,40 @@ def make_evaluate(
     (both sampled), each float32 [].
   """
 
-  def choose(key, logits):
+  def choose(keys, logits):
     # Every task is played twice in a row, so that one program serves both.
-    sampled = on_device.sample_action(key, logits)
-    greedy = on_device.greedy_action(key, logits)
+    sampled = on_device.sample_action(keys, logits)
+    greedy = on_device.greedy_action(keys, logits)
     return jnp.where(jnp.arange(logits.shape[0]) % 2 == 0, sampled, greedy)
 
-  def evaluate(params, key):
+  def play(params, tasks, keys):
     played = on_device.collect_rollouts(
       environment,
       apply_fn,
       params,
-      panel,
-      jax.random.fold_in(key, _EVALUATION_STREAM),
+      tasks,
+      keys,
       rollouts_per_task=2,
       choose=choose,
       chunk_size=chunk_size,
     )
-    success = jnp.mean(played.success, axis=0, dtype=jnp.float32)
-    lengths = jnp.sum(played.mask[:, 0], axis=1)
+    lengths = jnp.sum(played.mask, axis=2)
+    return played.success, played.episode_return, lengths
+
+  num_tasks = jax.tree.leaves(panel)[0].shape[0]
+  play_panel = mesh_lib.split_groups(play, mesh, num_shared=1)
+
+  def evaluate(params, key):
+    keys = jax.random.split(
+      jax.random.fold_in(key, _EVALUATION_STREAM), num_tasks
+    )
+    won, returns, lengths = play_panel(params, panel, keys)
+    success = jnp.mean(won, axis=0, dtype=jnp.float32)
     return {
       "eval/success": success[0],
       "eval/success_greedy": success[1],
-      "eval/return": jnp.mean(played.episode_return[:, 0]),
-      "eval/length": jnp.mean(lengths, dtype=jnp.float32),
+      "eval/return": jnp.mean(returns[:, 0]),
+      "eval/length": jnp.mean(lengths[:, 0], dtype=jnp.float32),
     }
 
   return evaluate

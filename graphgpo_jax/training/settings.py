@@ -14,6 +14,7 @@ from graphgpo_jax.envs import panels, types
 from graphgpo_jax.policy import actor, transformer
 from graphgpo_jax.tables import table_options
 from graphgpo_jax.training import evaluation, optimise, state, update
+from graphgpo_jax.training import mesh as mesh_lib
 
 _AGGREGATES = {
   "token_mean": losses.token_mean,
@@ -43,7 +44,8 @@ def default_config() -> ml_collections.ConfigDict:
   config.checkpoint_every = 0
   config.tensorboard = True
   config.environment = ml_collections.ConfigDict({"name": "household"})
-  config.panel = ml_collections.ConfigDict({"seed": 2026, "size": 128})
+  # The panel of reported results. Settings are chosen on another, 2026.
+  config.panel = ml_collections.ConfigDict({"seed": 2027, "size": 128})
   config.policy = ml_collections.ConfigDict(
     {
       "num_layers": 2,
@@ -63,6 +65,9 @@ def default_config() -> ml_collections.ConfigDict:
       "chunk_size": 0,
     }
   )
+  # Devices that share the work of an update; 0: all that divide the batch.
+  # Without an accelerator, a CPU is split into `cpu_devices` (0: as it is).
+  config.mesh = ml_collections.ConfigDict({"data": 1, "cpu_devices": 0})
   config.estimator = "graphgpo"
   # In a group without success the penalty would be all that differs.
   penalty = {"invalid_penalty": 0.1, "penalty_only_with_success": True}
@@ -94,6 +99,8 @@ def default_config() -> ml_collections.ConfigDict:
       "max_grad_norm": 1.0,
       "weight_decay": 0.0,
       "warmup_steps": 0,
+      "decay_steps": 0,
+      "final_fraction": 0.1,
     }
   )
   return config
@@ -141,6 +148,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ("rollout.rollouts_per_task", 1),
     ("rollout.max_resamples", 0),
     ("rollout.chunk_size", 0),
+    ("mesh.data", 0),
+    ("mesh.cpu_devices", 0),
   ):
     value: Any = config
     for part in name.split("."):
@@ -195,6 +204,7 @@ class Experiment:
     apply_fn: `(params, observation) -> logits`.
     optimizer: the optax transformation.
     panel: the evaluation tasks, leaves [P, ...].
+    mesh: the devices that share the work; None for one.
     collect: jitted first phase.
     optimise: jitted third phase; it takes its state's buffers.
     evaluate: jitted `(params, key) -> metrics`.
@@ -230,6 +240,15 @@ class Experiment:
     self.panel = panels.make_panel(
       self.environment, seed=config.panel.seed, size=config.panel.size
     )
+    self.mesh = mesh_lib.make_mesh(
+      mesh_lib.count_devices(
+        config.mesh.data,
+        divides={
+          "rollout.tasks_per_update": config.rollout.tasks_per_update,
+          "panel.size": config.panel.size,
+        },
+      )
+    )
     loss = config.loss.to_dict()
     loss["dual_clip"] = loss["dual_clip"] or None
     loss["kl"] = _choose("loss.kl", loss["kl"], _KL_ESTIMATORS)
@@ -237,23 +256,32 @@ class Experiment:
       "loss.aggregate", loss["aggregate"], _AGGREGATES
     )
     self._collect = update.make_collect(
-      self.environment, self.apply_fn, **config.rollout.to_dict()
+      self.environment,
+      self.apply_fn,
+      **config.rollout.to_dict(),
+      mesh=self.mesh,
     )
     self._optimise = optimise.make_optimise(
-      self.apply_fn, self.optimizer, **loss
+      self.apply_fn, self.optimizer, **loss, mesh=self.mesh
     )
-    self.collect = jax.jit(self._collect)
-    self.optimise = jax.jit(self._optimise, donate_argnums=0)
-    self.evaluate = jax.jit(
+    self._jit = functools.partial(
+      jax.jit, compiler_options=mesh_lib.compiler_options(self.mesh)
+    )
+    self.collect = self._jit(self._collect)
+    self.optimise = self._jit(self._optimise, donate_argnums=0)
+    self.evaluate = self._jit(
       evaluation.make_evaluate(
         self.environment,
         self.apply_fn,
         self.panel,
         chunk_size=config.rollout.chunk_size,
+        mesh=self.mesh,
       )
     )
     # Kept here: a jit made anew for every run would compile for every run.
-    self.initial_state = jax.jit(self._initial_state)
+    self.initial_state = jax.jit(
+      self._initial_state, out_shardings=mesh_lib.replicated(self.mesh)
+    )
     self._assign: dict[str, Any] = {}
 
   def phases(self, estimator: str) -> update.Phases:
@@ -262,19 +290,19 @@ class Experiment:
     built = make_estimator(estimator, dict(options))
     return update.Phases(
       collect=self._collect,
-      assign=update.make_assign(built),
+      assign=update.make_assign(built, mesh=self.mesh),
       optimise=self._optimise,
     )
 
   def assign(self, estimator: str) -> Any:
     """The jitted second phase, compiled once per estimator."""
     if estimator not in self._assign:
-      self._assign[estimator] = jax.jit(self.phases(estimator).assign)
+      self._assign[estimator] = self._jit(self.phases(estimator).assign)
     return self._assign[estimator]
 
   def update(self, estimator: str) -> Any:
     """The whole update as one jitted function, `(state, key)`."""
-    return jax.jit(update.compose(self.phases(estimator)), donate_argnums=0)
+    return self._jit(update.compose(self.phases(estimator)), donate_argnums=0)
 
   def _initial_state(self, key: Any) -> state.TrainState:
     """State before the first update of the run with this key."""

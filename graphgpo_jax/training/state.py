@@ -25,14 +25,18 @@ def make_optimizer(
   max_grad_norm: float = 1.0,
   weight_decay: float = 0.0,
   warmup_steps: int = 0,
+  decay_steps: int = 0,
+  final_fraction: float = 0.1,
 ) -> optax.GradientTransformation:
-  """AdamW with a global-norm clip and an optional linear warm-up.
+  """AdamW with a global-norm clip, linear warm-up and linear decay.
 
   Args:
     learning_rate: positive.
     max_grad_norm: gradients are scaled down to this global norm.
     weight_decay: decoupled weight decay.
     warmup_steps: optimiser steps over which the rate rises from 0.
+    decay_steps: optimiser steps, after those, over which it falls; 0 keeps it.
+    final_fraction: of the rate that is left then, in [0, 1].
 
   Returns:
     The optax transformation.
@@ -44,9 +48,22 @@ def make_optimizer(
     raise ValueError(f"learning_rate must be positive, got {learning_rate}")
   if not max_grad_norm > 0:
     raise ValueError(f"max_grad_norm must be positive, got {max_grad_norm}")
+  if warmup_steps < 0 or decay_steps < 0:
+    raise ValueError(
+      "warmup_steps and decay_steps must be at least 0, got "
+      f"{warmup_steps} and {decay_steps}"
+    )
+  if not 0 <= final_fraction <= 1:
+    raise ValueError(f"final_fraction must lie in [0, 1], got {final_fraction}")
   schedule: Any = learning_rate
+  if decay_steps:
+    schedule = optax.linear_schedule(
+      learning_rate, final_fraction * learning_rate, decay_steps
+    )
   if warmup_steps:
-    schedule = optax.linear_schedule(0.0, learning_rate, warmup_steps)
+    rise = optax.linear_schedule(0.0, learning_rate, warmup_steps)
+    after = schedule if callable(schedule) else lambda _: learning_rate
+    schedule = optax.join_schedules([rise, after], [warmup_steps])
   return optax.chain(
     optax.clip_by_global_norm(max_grad_norm),
     optax.adamw(schedule, weight_decay=weight_decay),

@@ -6,6 +6,7 @@ lets runs that differ in the estimator alone share two of the three programs.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from graphgpo_jax.credit import batching, estimators, statistics
 from graphgpo_jax.credit import rollouts as merging
 from graphgpo_jax.envs import types
 from graphgpo_jax.rollouts import on_device
+from graphgpo_jax.training import mesh as mesh_lib
 from graphgpo_jax.training import state as state_lib
 
 TrainState = state_lib.TrainState
@@ -46,6 +48,7 @@ def make_collect(
   rollouts_per_task: int,
   max_resamples: int = 0,
   chunk_size: int = 0,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> Callable[[Any, chex.PRNGKey], tuple[on_device.Rollouts, Metrics]]:
   """Builds the first phase: B fresh training tasks, M rollouts each.
 
@@ -57,22 +60,32 @@ def make_collect(
     max_resamples: dynamic sampling draws at most so many further batches to
       replace groups whose returns are all equal; 0 switches it off.
     chunk_size: see `on_device.collect_rollouts`.
+    mesh: devices that the tasks are divided among; None for one. What is
+      drawn does not depend on it.
 
   Returns:
     `collect(params, key) -> (Rollouts, metrics)`.
   """
 
-  def draw(params, key):
-    task_key, play_key = jax.random.split(key)
-    keys = jax.random.split(task_key, tasks_per_update)
+  def play(params, task_keys, play_keys):
     return on_device.collect_rollouts(
       environment,
       apply_fn,
       params,
-      jax.vmap(environment.sample_task)(keys),
-      play_key,
+      jax.vmap(environment.sample_task)(task_keys),
+      play_keys,
       rollouts_per_task=rollouts_per_task,
       chunk_size=chunk_size,
+    )
+
+  play_groups = mesh_lib.split_groups(play, mesh, num_shared=1)
+
+  def draw(params, key):
+    task_key, play_key = jax.random.split(key)
+    return play_groups(
+      params,
+      jax.random.split(task_key, tasks_per_update),
+      jax.random.split(play_key, tasks_per_update),
     )
 
   def collect(params, key):
@@ -107,6 +120,7 @@ def make_assign(
   estimator: estimators.Estimator,
   *,
   max_nodes: int | None = None,
+  mesh: jax.sharding.Mesh | None = None,
   **options,
 ) -> Callable[[on_device.Rollouts], tuple[chex.Array, Metrics]]:
   """Builds the second phase: credit for every step, a graph per group.
@@ -114,6 +128,7 @@ def make_assign(
   Args:
     estimator: function of one group, see `credit.estimators`.
     max_nodes: node limit of a group; room for every state without it.
+    mesh: devices that the groups are divided among; None for one.
     **options: keywords of the estimator.
 
   Returns:
@@ -141,10 +156,14 @@ def make_assign(
     )
     return credit.advantage.reshape(rollouts.mask.shape), counts
 
+  assign_groups = mesh_lib.split_groups(
+    functools.partial(batching.map_groups, assign_group), mesh
+  )
+
   def assign(rollouts):
     # The observations take no part in credit: only keys and outcomes do.
     lean = rollouts.replace(observation=None)
-    advantage, counts = batching.map_groups(assign_group, lean)
+    advantage, counts = assign_groups(lean)
     total = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), counts)
     metrics = statistics.shares(total)
     size = jnp.maximum(jnp.sum(rollouts.mask), 1)

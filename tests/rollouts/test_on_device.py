@@ -78,7 +78,7 @@ def apply_fn(params, observation):
 
 
 def always(action):
-  return lambda key, logits: jnp.full(logits.shape[:1], action, jnp.int32)
+  return lambda keys, logits: jnp.full(logits.shape[:1], action, jnp.int32)
 
 
 @functools.cache
@@ -108,7 +108,14 @@ def play(
     params = jax.random.normal(jax.random.key(9), (4, 3))
   collect = compiled(horizon, rollouts, choose, chunk_size)
   return jax.device_get(
-    collect(params, jnp.asarray(tasks), jax.random.key(key))
+    collect(params, jnp.asarray(tasks), task_keys(key, len(tasks)))
+  )
+
+
+def task_keys(key, number):
+  """Keys of the tasks 0, 1, ...: the same however many there are."""
+  return jax.vmap(jax.random.fold_in, (None, 0))(
+    jax.random.key(key), jnp.arange(number)
   )
 
 
@@ -294,6 +301,14 @@ def test_chunks_of_the_rollouts_change_nothing(chunk_size):
   )
 
 
+def test_what_a_task_draws_does_not_depend_on_the_other_tasks():
+  alone = play([2, 3])
+  among = play([2, 3, 1, 3])
+  chex.assert_trees_all_equal(alone, jax.tree.map(lambda leaf: leaf[:2], among))
+  # The fourth task is the second's, under another key.
+  assert (among.action[1] != among.action[3]).any()
+
+
 def test_refuses_negative_chunks():
   with pytest.raises(ValueError, match="chunk_size"):
     play([1], chunk_size=-1)
@@ -324,7 +339,7 @@ def test_traced_once_per_shape():
       apply_fn,
       jnp.zeros((4, 3)),
       jnp.asarray([1, 2]),
-      key,
+      jax.random.split(key, 2),
       rollouts_per_task=2,
     )
 

@@ -358,18 +358,33 @@ def test_optimizer_arguments_are_checked():
     state_lib.make_optimizer(learning_rate=0.0)
   with pytest.raises(ValueError, match="max_grad_norm must be positive"):
     state_lib.make_optimizer(learning_rate=1.0, max_grad_norm=-1.0)
+  with pytest.raises(ValueError, match="decay_steps must be at least 0"):
+    state_lib.make_optimizer(learning_rate=1.0, decay_steps=-1)
+  with pytest.raises(ValueError, match="final_fraction must lie in"):
+    state_lib.make_optimizer(learning_rate=1.0, final_fraction=1.5)
 
 
-def test_optimizer_clips_and_warms_up():
-  optimizer = state_lib.make_optimizer(learning_rate=0.5, warmup_steps=2)
+@pytest.mark.parametrize(
+  "options, expected",
+  [
+    ({"warmup_steps": 2}, [0.0, 0.25, 0.5, 0.5, 0.5, 0.5]),
+    ({"decay_steps": 4}, [0.5, 0.3875, 0.275, 0.1625, 0.05, 0.05]),
+    (
+      {"warmup_steps": 1, "decay_steps": 2, "final_fraction": 0.5},
+      [0.0, 0.5, 0.375, 0.25, 0.25, 0.25],
+    ),
+  ],
+)
+def test_optimizer_clips_warms_up_and_decays(options, expected):
+  optimizer = state_lib.make_optimizer(learning_rate=0.5, **options)
   params = jnp.ones(3)
   opt_state = optimizer.init(params)
   moves = []
-  for _ in range(3):
+  for _ in expected:
     updates, opt_state = optimizer.update(jnp.full(3, 1e6), opt_state, params)
     moves.append(float(jnp.max(jnp.abs(updates))))
   # Adam's first steps have the size of the rate.
-  np.testing.assert_allclose(moves, [0.0, 0.25, 0.5], atol=1e-3)
+  np.testing.assert_allclose(moves, expected, atol=1e-3)
 
 
 def test_reference_is_a_copy():
