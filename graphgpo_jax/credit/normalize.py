@@ -10,9 +10,24 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from graphgpo_jax.credit import sums
+
+
+@chex.dataclass(frozen=True)
+class _Statistics:
+  """What each of E entries is compared with, its segment's statistics."""
+
+  place: chex.Array  # int32 [E], the segment, S for those outside
+  weight: chex.Array  # float32 [E], from 0 to 1
+  mask: chex.Array  # bool [E], gets a result
+  deviation: chex.Array  # float32 [E], (x - mean) / scale
+  scale: chex.Array  # float32 [E], at least greatest minus least; 1 where 0
+  number: chex.Array  # float32 [E], observations
+  level: chex.Array  # bool [E], all values that count are equal
+
 
 def _statistics(values, segment, mask, weight, num_segments):
-  """Mean, number and equality of the weighted values, spread to each entry."""
+  """Deviations from the mean in units of the segment's scale."""
   chex.assert_rank([values, segment, mask, weight], 1)
   chex.assert_equal_shape([values, segment, mask, weight])
   chex.assert_type(mask, bool)
@@ -21,16 +36,36 @@ def _statistics(values, segment, mask, weight, num_segments):
   weight = jnp.where(inside, weight, 0.0).astype(jnp.float32)
   counted = weight > 0
 
-  def per_segment(reduce, entries, fill):
-    return reduce(jnp.where(counted, entries, fill), place, num_segments + 1)
+  def sum_units(units):
+    return sums.segment_sum_of_units(
+      units, place, num_segments=num_segments + 1
+    )
 
-  number = per_segment(jax.ops.segment_sum, weight, 0.0)
-  total = per_segment(jax.ops.segment_sum, weight * values, 0.0)
-  highest = per_segment(jax.ops.segment_max, values, -jnp.inf)
-  lowest = per_segment(jax.ops.segment_min, values, jnp.inf)
-  mean = total / jnp.where(number > 0, number, 1.0)
+  highest = jax.ops.segment_max(
+    jnp.where(counted, values, -jnp.inf), place, num_segments + 1
+  )
+  lowest = jax.ops.segment_min(
+    jnp.where(counted, values, jnp.inf), place, num_segments + 1
+  )
+  number = sum_units(weight)
   level = (highest == lowest) | (number == 0.0)
-  return place, weight, mask & inside, mean[place], number[place], level[place]
+  # A power of two, so that dividing by it rounds nothing.
+  _, exponent = jnp.frexp(jnp.where(level, 0.5, highest - lowest))
+  scale = jnp.ldexp(jnp.float32(1.0), exponent)[place]
+  # Seen from the least value: the mean of values that differ in their last
+  # digits alone would lose just these.
+  units = (values - jnp.where(level, 0.0, lowest)[place]) / scale
+  inner = jnp.where(counted & ~level[place], jnp.clip(units, 0.0, 1.0), 0.0)
+  mean = sum_units(weight * inner) / jnp.where(number > 0, number, 1.0)
+  return _Statistics(
+    place=place,
+    weight=weight,
+    mask=mask & inside,
+    deviation=jnp.where(mask | counted, units - mean[place], 0.0),
+    scale=scale,
+    number=number[place],
+    level=level[place],
+  )
 
 
 def mean_std(
@@ -55,7 +90,7 @@ def mean_std(
     values: float32 [E].
     segment: int32 [E] in [0, num_segments); entries outside get 0.
     mask: bool [E], entries that get a result; others are 0.
-    weight: float32 or bool [E], at least 0: how much an entry counts in the
+    weight: float32 or bool [E], from 0 to 1: how much an entry counts in the
       statistics. 1 for every step, or for one step of each rollout, or shares
       that add up to 1 for each distinct edge. Their sum is the number of
       observations.
@@ -68,18 +103,21 @@ def mean_std(
   Returns:
     float32 [E], no unit. No gradient flows through it.
   """
-  place, weight, mask, mean, number, level = _statistics(
-    values, segment, mask, weight, num_segments
+  found = _statistics(values, segment, mask, weight, num_segments)
+  squares = sums.segment_sum_of_units(
+    jnp.where(found.level, 0.0, found.weight * found.deviation**2),
+    found.place,
+    num_segments=num_segments + 1,
   )
-  deviation = jnp.where(mask | (weight > 0), values - mean, 0.0)
-  squares = jax.ops.segment_sum(weight * deviation**2, place, num_segments + 1)
-  std = jnp.sqrt(squares[place] / jnp.maximum(number - ddof, 1.0))
-  result = jnp.where(level, 0.0, deviation / (std + epsilon))
+  std = found.scale * jnp.sqrt(
+    squares[found.place] / jnp.maximum(found.number - ddof, 1.0)
+  )
+  result = found.scale * found.deviation / (std + epsilon)
+  result = jnp.where(found.level, 0.0, result)
   if not center_singletons:
-    result = jnp.where(
-      (number > 0) & (number < 1.5), values / (1.0 + epsilon), result
-    )
-  return jax.lax.stop_gradient(jnp.where(mask, result, 0.0))
+    alone = (found.number > 0) & (found.number < 1.5)
+    result = jnp.where(alone, values / (1.0 + epsilon), result)
+  return jax.lax.stop_gradient(jnp.where(found.mask, result, 0.0))
 
 
 def mean_only(
@@ -99,7 +137,7 @@ def mean_only(
     values: float32 [E].
     segment: int32 [E] in [0, num_segments); entries outside get 0.
     mask: bool [E], entries that get a result; others are 0.
-    weight: float32 or bool [E], at least 0: how much an entry counts in the
+    weight: float32 or bool [E], from 0 to 1: how much an entry counts in the
       mean.
     num_segments: static number of segments.
     center_singletons: a segment with one observation gives 0; if False its
@@ -108,13 +146,12 @@ def mean_only(
   Returns:
     float32 [E], in the unit of `values`. No gradient flows through it.
   """
-  _, _, mask, mean, number, level = _statistics(
-    values, segment, mask, weight, num_segments
-  )
-  result = jnp.where(level, 0.0, values - mean)
+  found = _statistics(values, segment, mask, weight, num_segments)
+  result = jnp.where(found.level, 0.0, found.scale * found.deviation)
   if not center_singletons:
-    result = jnp.where((number > 0) & (number < 1.5), values, result)
-  return jax.lax.stop_gradient(jnp.where(mask, result, 0.0))
+    alone = (found.number > 0) & (found.number < 1.5)
+    result = jnp.where(alone, values, result)
+  return jax.lax.stop_gradient(jnp.where(found.mask, result, 0.0))
 
 
 def leave_one_out(
