@@ -1,34 +1,53 @@
-"""Credit for logged steps: JSON lines in, JSON lines out.
+"""Credit for logged steps, from file to file, whatever their size.
 
 Command:
 
-  python -m experiments.assign_credit --rollouts=steps.jsonl \
-    --output=credit.jsonl --estimator=graphgpo --omega=0.1
+  python -m experiments.assign_credit --rollouts=steps.parquet \
+    --output=credit.parquet --estimator=graphgpo --omega=0.1
 
-Each line of --rollouts is one step: task, trajectory, t, observation,
+A name that ends in .parquet is a Parquet file (pip install
+graphgpo-jax[logs]), every other one JSON lines; both sides may differ. Each
+row or line of --rollouts is one step: task, trajectory, t, observation,
 next_observation, success, and if logged reward, episode_return, action_valid,
-cost; in any order of lines. Each line of --output is the step of the same
-line: task, trajectory, t, and the credit columns of
+cost; in any order of rows. Each row of --output is the step of the same row:
+task, trajectory, t, and the credit columns of
 `graphgpo_jax.tables.assign_credit`. Flags that are not given keep the
-estimator's defaults. The output appears when all of it is written.
+estimator's defaults.
+
+The output appears when all of it is written. A run that was killed goes on
+where it stopped when the same command is given again. With --on_error=skip, a
+row at fault takes its rollout out; the rows are listed in
+OUTPUT.errors.jsonl. `graphgpo_jax.tables.logs.credit_file` says more.
 """
 
-import os
 import sys
 from typing import Any
 
 from absl import app, flags, logging
 
-from graphgpo_jax import tables
 from graphgpo_jax.credit import estimators
-from graphgpo_jax.tables import jsonl, table_options
+from graphgpo_jax.tables.logs import credit_file
 
 _ROLLOUTS = flags.DEFINE_string(
-  "rollouts", None, "JSONL file, one object per step.", required=True
+  "rollouts", None, "JSONL or Parquet file, a row per step.", required=True
 )
 _OUTPUT = flags.DEFINE_string(
-  "output", None, "JSONL file to write.", required=True
+  "output", None, "JSONL or Parquet file to write.", required=True
 )
+_ON_ERROR = flags.DEFINE_string(
+  "on_error",
+  "stop",
+  "stop at a row at fault, or skip its rollout and list it.",
+)
+_RESTART = flags.DEFINE_bool(
+  "restart", False, "Throw away what an unfinished run left."
+)
+_ROWS_PER_COMMIT = flags.DEFINE_integer(
+  "rows_per_commit",
+  credit_file.DEFAULT_ROWS_PER_COMMIT,
+  "Rows that are computed, and if the run is killed lost, at once.",
+)
+_PROGRESS = flags.DEFINE_bool("progress", True, "Show rows per second.")
 _ESTIMATOR = flags.DEFINE_string(
   "estimator", "graphgpo", f"One of {', '.join(estimators.ESTIMATORS)}."
 )
@@ -59,35 +78,20 @@ _OPTIONS: list[Any] = [
 ]
 
 
-def _run() -> tables.TableSummary:
-  rollouts, output = _ROLLOUTS.value, _OUTPUT.value
-  if os.path.realpath(rollouts) == os.path.realpath(output) or (
-    os.path.exists(output) and os.path.samefile(rollouts, output)
-  ):
-    raise ValueError(
-      "--output is the file of --rollouts: expected another, for the input "
-      "is kept"
-    )
-  folder = os.path.dirname(output) or "."
-  if not os.path.isdir(folder) or os.path.isdir(output):
-    raise ValueError(
-      f"--output={output}: expected a file name in a folder that exists"
-    )
+def _run() -> credit_file.FileSummary:
   options = {
     flag.name: flag.value for flag in _OPTIONS if flag.value is not None
   }
-  # Before the file is read: a wrong flag should not take minutes to show.
-  table_options.read_options(_ESTIMATOR.value, options)
-  steps = jsonl.read_steps(rollouts)
-  try:
-    credit, summary = tables.credit_table(steps, _ESTIMATOR.value, **options)
-  except ValueError as error:
-    raise ValueError(f"{rollouts} (row 0 is line 1): {error}") from None
-  columns: dict[str, Any] = {
-    name: steps[name] for name in ("task", "trajectory", "t")
-  }
-  jsonl.write_steps(output, columns | credit)
-  return summary
+  return credit_file.credit_file(
+    _ROLLOUTS.value,
+    _OUTPUT.value,
+    _ESTIMATOR.value,
+    on_error=_ON_ERROR.value,
+    rows_per_commit=_ROWS_PER_COMMIT.value,
+    restart=_RESTART.value,
+    show_progress=_PROGRESS.value,
+    **options,
+  )
 
 
 def main(argv: list[str]) -> int:
@@ -99,17 +103,21 @@ def main(argv: list[str]) -> int:
     # Otherwise JAX lists the platforms that this machine lacks.
     logging.set_verbosity(logging.WARNING)
   try:
-    summary = _run()
-  except (ValueError, OSError) as error:
+    found = _run()
+  except (ValueError, OSError, ImportError) as error:
     print("error:", " ".join(str(error).split()), file=sys.stderr)
     return 1
-  share = summary.reachable_states / max(summary.states, 1)
+  summary = found.table
+  reachable = summary.reachable_states / max(summary.states, 1)
+  succeeded = summary.successes / max(summary.rollouts, 1)
   print(
     f"{_OUTPUT.value}: {summary.steps} steps of {summary.rollouts} rollouts "
     f"of {summary.tasks} tasks; {summary.successes} rollouts "
-    f"({summary.successes / summary.rollouts:.1%}) succeeded; success can be "
-    f"reached from {share:.1%} of {summary.states} states"
+    f"({succeeded:.1%}) succeeded; success can be reached from "
+    f"{reachable:.1%} of {summary.states} states"
   )
+  if found.left_out:
+    print(f"{found.left_out} rows left out: {found.faults_path}")
   return 0
 
 

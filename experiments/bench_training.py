@@ -180,6 +180,7 @@ def main(argv):
   config = _CONFIG.value
   names = list(dict.fromkeys([config.estimator, *_ESTIMATORS.value]))
   settings.check_config(config)
+  running.split_cpu(config)
   for name in names:
     settings.make_estimator(name, {})
   machine = {
@@ -188,6 +189,7 @@ def main(argv):
     if hasattr(os, "sched_getaffinity")
     else os.cpu_count(),
     "backend": jax.default_backend(),
+    "devices": jax.device_count(),
     "device": jax.devices()[0].device_kind,
     "jax": jax.__version__,
     "load_average_before": os.getloadavg(),

@@ -13,7 +13,8 @@ from absl.testing import flagsaver
 from experiments import assign_credit as binary
 from graphgpo_jax import tables
 from graphgpo_jax.tables import jsonl
-from tests import oracle
+from graphgpo_jax.tables.logs import jsonl_source
+from tests import log_files, oracle
 
 
 @pytest.fixture
@@ -205,3 +206,90 @@ def test_nothing_half_written(tmp_path):
     jsonl.write_steps(str(path), {"a": [1.0, float("nan")]})
   assert path.read_text() == "older"
   assert list(tmp_path.iterdir()) == [path]
+
+
+def test_skip_lists_rows(rollouts, tmp_path, capsys):
+  table = oracle.random_table(1)
+  table["cost"][3] = -1
+  write(rollouts, table)
+  output = tmp_path / "credit.jsonl"
+  status, text, errors = run(
+    capsys,
+    f"--rollouts={rollouts}",
+    f"--output={output}",
+    "--on_error=skip",
+  )
+  assert (status, errors) == (0, "")
+  side = tmp_path / "credit.jsonl.errors.jsonl"
+  faults = [json.loads(line) for line in side.read_text().splitlines()]
+  assert {"row": 3, "line": 4} in [
+    {name: fault[name] for name in ("row", "line")} for fault in faults
+  ]
+  steps = len(table["t"]) - len(faults)
+  assert text.splitlines()[0].startswith(f"{output}: {steps} steps of ")
+  assert text.splitlines()[1] == f"{len(faults)} rows left out: {side}"
+  assert output.read_text().count("\n") == steps
+
+
+def test_bad_row_after_commits_keeps_what_is_done(rollouts, tmp_path, capsys):
+  table = oracle.random_table(1, tasks=9)
+  table["cost"][-1] = -1
+  write(rollouts, table)
+  output = tmp_path / "credit.jsonl"
+  files = [f"--rollouts={rollouts}", f"--output={output}"]
+  few = ["--rows_per_commit=10", "--noprogress"]
+  # In small batches, or the bad row would be read before the first commit.
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(jsonl_source, "_BATCH_BYTES", 1000)
+    status, _, errors = run(capsys, *files, *few)
+    assert status == 1
+    assert f"column 'cost', row {len(table['t']) - 1}" in errors
+    assert "--on_error=skip goes on from there" in errors
+    assert not output.exists()
+    status, _, errors = run(capsys, *files, *few, "--omega=0.9")
+    assert status == 1
+    assert "options omega was 0.1, is 0.9" in errors
+    assert "--restart" in errors
+    status, _, _ = run(capsys, *files, *few, "--on_error=skip")
+    assert status == 0
+    skipped = output.read_bytes()
+    assert run(capsys, *files, *few)[0] == 1
+    arguments = ["--omega=0.9", "--restart", "--on_error=skip"]
+    assert run(capsys, *files, *few, *arguments)[0] == 0
+    assert output.read_bytes() != skipped
+  assert not (tmp_path / "credit.jsonl.partial").exists()
+
+
+@pytest.mark.parametrize(
+  ("argument", "part"),
+  [
+    ("--on_error=ignore", "on_error: expected one of stop, skip"),
+    ("--rows_per_commit=0", "rows_per_commit: expected at least 1"),
+  ],
+)
+def test_bad_run_flag(rollouts, tmp_path, capsys, argument, part):
+  refuse(capsys, rollouts, tmp_path / "out", part, arguments=[argument])
+
+
+def test_missing_pyarrow_is_one_line(rollouts, tmp_path, capsys, monkeypatch):
+  monkeypatch.setitem(sys.modules, "pyarrow", None)
+  refuse(
+    capsys,
+    rollouts,
+    tmp_path / "out.parquet",
+    "pip install graphgpo-jax[logs]",
+  )
+
+
+@pytest.mark.extra("logs")
+def test_parquet_to_parquet(tmp_path, capsys):
+  table = oracle.random_table(1)
+  source, output = tmp_path / "steps.parquet", tmp_path / "credit.parquet"
+  log_files.write(source, table)
+  status, text, errors = run(
+    capsys, f"--rollouts={source}", f"--output={output}", "--omega=0.5"
+  )
+  assert (status, errors) == (0, "")
+  assert f"{len(table['t'])} steps of " in text
+  credit = tables.assign_credit(table, omega=0.5)
+  log_files.assert_holds(output, table, credit)

@@ -3,8 +3,10 @@
 Pure functions of one group's arrays; it knows no environment, model or file.
 """
 
+from graphgpo_jax.credit.all_pairs import all_pairs_bytes, all_pairs_distances
 from graphgpo_jax.credit.batching import map_groups
 from graphgpo_jax.credit.distances import (
+  adaptive_distances,
   dense_distances,
   edge_distances,
   finite_distances,
@@ -20,6 +22,7 @@ from graphgpo_jax.credit.estimators import (
   rloo,
 )
 from graphgpo_jax.credit.fingerprints import fingerprint
+from graphgpo_jax.credit.frontier import frontier_distances
 from graphgpo_jax.credit.graph import (
   NO_NODE,
   SUCCESS,
@@ -30,6 +33,7 @@ from graphgpo_jax.credit.graph import (
   node_ids,
 )
 from graphgpo_jax.credit.rollouts import merge_rollouts
+from graphgpo_jax.credit.sharded import sharded_distances
 from graphgpo_jax.credit.statistics import graph_statistics, shares
 
 __all__ = [
@@ -39,7 +43,10 @@ __all__ = [
   "Credit",
   "StateGraph",
   "Steps",
+  "adaptive_distances",
   "adjacency",
+  "all_pairs_bytes",
+  "all_pairs_distances",
   "build_graph",
   "credit_group",
   "dense_distances",
@@ -47,6 +54,7 @@ __all__ = [
   "fingerprint",
   "finite_distances",
   "gigpo",
+  "frontier_distances",
   "graph_statistics",
   "graphgpo",
   "grpo",
@@ -54,6 +62,7 @@ __all__ = [
   "merge_rollouts",
   "node_ids",
   "rloo",
+  "sharded_distances",
   "shares",
   "shortest_distances",
 ]

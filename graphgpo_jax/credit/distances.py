@@ -1,10 +1,11 @@
 """Distance of every state to SUCCESS, by min-plus iteration on the device.
 
-Two forms of one fixed point, d(s) = min over edges (c + d(s')), d(SUCCESS)=0:
+Forms of one fixed point, d(s) = min over edges (c + d(s')), d(SUCCESS) = 0:
 `edge_distances` relaxes the edge list (scatter-min), `dense_distances`
 multiplies the padded adjacency tensor with the distance vector in the min-plus
-semiring. Both take the minimum over the same float32 sums in every sweep, so
-they agree bit for bit.
+semiring, `adaptive_distances` goes on from the frontier where a large graph is
+deep. All take the minimum over the same float32 sums, so they agree bit for
+bit.
 """
 
 import functools
@@ -14,6 +15,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from graphgpo_jax.credit import frontier
 from graphgpo_jax.credit import graph as graph_lib
 
 StateGraph = graph_lib.StateGraph
@@ -21,20 +23,34 @@ StateGraph = graph_lib.StateGraph
 # Past this many nodes the [N, N] tensor costs more memory traffic than the
 # edges do on any platform; see BUILD_NOTES.md, "Distances".
 DENSE_NODE_LIMIT = 256
+# From this many edges on, a CPU looks whether a frontier saves sweeps: below,
+# compiling it costs more than it could save.
+FRONTIER_EDGE_LIMIT = 2**16
+# Sweeps over all edges take as long as sorting them once for the frontier.
+_SWEEPS_BEFORE_FRONTIER = 32
 
 
 def _iterate(
-  sweep: Callable[[chex.Array], chex.Array], num_nodes: int
-) -> chex.Array:
-  """Applies `sweep` to the distances until nothing changes."""
+  sweep: Callable[[chex.Array], chex.Array],
+  num_nodes: int,
+  *,
+  max_sweeps: int | None = None,
+) -> tuple[chex.Array, chex.Array]:
+  """Applies `sweep` to the distances until nothing changes.
+
+  Returns:
+    float32 [N], and bool []: `max_sweeps` were made and the last one changed
+    something.
+  """
   start = jnp.full((num_nodes,), jnp.inf, jnp.float32)
   start = start.at[graph_lib.SUCCESS].set(0.0)
+  # A shortest path has fewer edges than there are nodes, so this bound only
+  # ever stops what costs below 0 would keep going.
+  limit = num_nodes if max_sweeps is None else min(max_sweeps, num_nodes)
 
   def improving(carry):
     _, changed, sweeps = carry
-    # A shortest path has fewer edges than there are nodes, so this bound only
-    # ever stops what costs below 0 would keep going.
-    return changed & (sweeps < num_nodes)
+    return changed & (sweeps < limit)
 
   def body(carry):
     distance, _, sweeps = carry
@@ -44,10 +60,23 @@ def _iterate(
   # The first sweep stands outside, so that under `jax.shard_map` the carry is
   # a value of each device from the start.
   first = sweep(start)
-  distance, _, _ = jax.lax.while_loop(
+  distance, changed, _ = jax.lax.while_loop(
     improving, body, (first, jnp.any(first < start), jnp.int32(1))
   )
-  return jax.lax.stop_gradient(distance)
+  return jax.lax.stop_gradient(distance), changed
+
+
+def _edge_sweep(graph: StateGraph) -> Callable[[chex.Array], chex.Array]:
+  """Relaxation of all edges at once."""
+  num_nodes = graph.node_mask.shape[0]
+  source = jnp.where(graph.mask, graph.source, num_nodes)
+  target = jnp.where(graph.mask, graph.target, 0)
+
+  def sweep(distance):
+    through = jnp.where(graph.mask, graph.cost + distance[target], jnp.inf)
+    return distance.at[source].min(through, mode="drop")
+
+  return sweep
 
 
 def edge_distances(graph: StateGraph) -> chex.Array:
@@ -62,15 +91,40 @@ def edge_distances(graph: StateGraph) -> chex.Array:
   Returns:
     float32 [N], in cost units; +inf where SUCCESS cannot be reached.
   """
-  num_nodes = graph.node_mask.shape[0]
-  source = jnp.where(graph.mask, graph.source, num_nodes)
-  target = jnp.where(graph.mask, graph.target, 0)
+  return _iterate(_edge_sweep(graph), graph.node_mask.shape[0])[0]
 
-  def sweep(distance):
-    through = jnp.where(graph.mask, graph.cost + distance[target], jnp.inf)
-    return distance.at[source].min(through, mode="drop")
 
-  return _iterate(sweep, num_nodes)
+def adaptive_distances(
+  graph: StateGraph, *, max_sweeps: int = _SWEEPS_BEFORE_FRONTIER
+) -> chex.Array:
+  """Shortest distance of every node, for a large graph of unknown depth.
+
+  Where success is near, a few sweeps over all edges are done before the edges
+  would be sorted; where it is far, sweeping all of them once per step of the
+  longest way takes many times as long as `frontier.frontier_distances`. So
+  sweeps come first, and the frontier takes over where they were too few.
+
+  Args:
+    graph: StateGraph with N nodes and costs of at least 0.
+    max_sweeps: sweeps before the frontier, at least 1.
+
+  Returns:
+    float32 [N], in cost units; +inf where SUCCESS cannot be reached. The same
+    bits as `edge_distances`.
+
+  Raises:
+    ValueError: `max_sweeps` is below 1, or there are 2 ** 30 edges or more.
+  """
+  if max_sweeps < 1:
+    raise ValueError(f"max_sweeps must be at least 1, got {max_sweeps}")
+  distance, unfinished = _iterate(
+    _edge_sweep(graph), graph.node_mask.shape[0], max_sweeps=max_sweeps
+  )
+  return jax.lax.cond(
+    unfinished,
+    lambda: frontier.frontier_distances(graph),
+    lambda: distance,
+  )
 
 
 def dense_distances(graph: StateGraph) -> chex.Array:
@@ -89,7 +143,7 @@ def dense_distances(graph: StateGraph) -> chex.Array:
   def sweep(distance):
     return jnp.minimum(distance, jnp.min(matrix + distance[None, :], axis=1))
 
-  return _iterate(sweep, matrix.shape[0])
+  return _iterate(sweep, matrix.shape[0])[0]
 
 
 def shortest_distances(
@@ -99,8 +153,9 @@ def shortest_distances(
 
   Args:
     graph: StateGraph with N nodes and costs of at least 0.
-    method: "edges", "dense", or "auto": edges on CPU at every size, dense on
-      other platforms up to `DENSE_NODE_LIMIT` nodes, edges beyond.
+    method: "edges", "dense", "adaptive" or "auto". On CPU that is edges, and
+      adaptive from `FRONTIER_EDGE_LIMIT` edges on; on other platforms dense up
+      to `DENSE_NODE_LIMIT` nodes, edges beyond.
 
   Returns:
     float32 [N], in cost units; +inf where SUCCESS cannot be reached. No
@@ -113,15 +168,20 @@ def shortest_distances(
     return edge_distances(graph)
   if method == "dense":
     return dense_distances(graph)
+  if method == "adaptive":
+    return adaptive_distances(graph)
   if method != "auto":
     raise ValueError(
-      f'method must be "auto", "edges" or "dense", got {method!r}'
+      f'method must be "auto", "edges", "dense" or "adaptive", got {method!r}'
     )
-  if graph.node_mask.shape[0] > DENSE_NODE_LIMIT:
-    return edge_distances(graph)
-  return jax.lax.platform_dependent(
-    graph, cpu=edge_distances, default=dense_distances
-  )
+  on_cpu, elsewhere = edge_distances, edge_distances
+  if graph.mask.shape[0] >= FRONTIER_EDGE_LIMIT:
+    on_cpu = adaptive_distances
+  if graph.node_mask.shape[0] <= DENSE_NODE_LIMIT:
+    elsewhere = dense_distances
+  if on_cpu is elsewhere:
+    return on_cpu(graph)
+  return jax.lax.platform_dependent(graph, cpu=on_cpu, default=elsewhere)
 
 
 def finite_distances(

@@ -17,7 +17,7 @@ from graphgpo_jax.credit import sums
 class _Statistics:
   """What each of E entries is compared with, its segment's statistics."""
 
-  place: chex.Array  # int32 [E], the segment, S for those outside
+  place: chex.Array  # int32 [E], the segment; S, dropped, for those outside
   weight: chex.Array  # float32 [E], from 0 to 1
   mask: chex.Array  # bool [E], gets a result
   deviation: chex.Array  # float32 [E], (x - mean) / scale
@@ -36,27 +36,30 @@ def _statistics(values, segment, mask, weight, num_segments):
   weight = jnp.where(inside, weight, 0.0).astype(jnp.float32)
   counted = weight > 0
 
-  def sum_units(units):
-    return sums.segment_sum_of_units(
-      units, place, num_segments=num_segments + 1
-    )
-
-  highest = jax.ops.segment_max(
-    jnp.where(counted, values, -jnp.inf), place, num_segments + 1
+  lowest, highest = sums.segment_range(
+    values,
+    jnp.where(counted, place, num_segments),
+    num_segments=num_segments,
   )
-  lowest = jax.ops.segment_min(
-    jnp.where(counted, values, jnp.inf), place, num_segments + 1
-  )
-  number = sum_units(weight)
-  level = (highest == lowest) | (number == 0.0)
+  # The bounds of a segment without an entry cross.
+  level = lowest >= highest
   # A power of two, so that dividing by it rounds nothing.
   _, exponent = jnp.frexp(jnp.where(level, 0.5, highest - lowest))
   scale = jnp.ldexp(jnp.float32(1.0), exponent)[place]
   # Seen from the least value: the mean of values that differ in their last
   # digits alone would lose just these.
   units = (values - jnp.where(level, 0.0, lowest)[place]) / scale
-  inner = jnp.where(counted & ~level[place], jnp.clip(units, 0.0, 1.0), 0.0)
-  mean = sum_units(weight * inner) / jnp.where(number > 0, number, 1.0)
+  level = level[place]
+  inner = jnp.where(counted & ~level, jnp.clip(units, 0.0, 1.0), 0.0)
+  number, total = jnp.unstack(
+    sums.segment_sum_of_units(
+      jnp.stack([weight, weight * inner], axis=1),
+      place,
+      num_segments=num_segments,
+    ),
+    axis=1,
+  )
+  mean = total / jnp.where(number > 0, number, 1.0)
   return _Statistics(
     place=place,
     weight=weight,
@@ -64,7 +67,7 @@ def _statistics(values, segment, mask, weight, num_segments):
     deviation=jnp.where(mask | counted, units - mean[place], 0.0),
     scale=scale,
     number=number[place],
-    level=level[place],
+    level=level,
   )
 
 
@@ -107,7 +110,7 @@ def mean_std(
   squares = sums.segment_sum_of_units(
     jnp.where(found.level, 0.0, found.weight * found.deviation**2),
     found.place,
-    num_segments=num_segments + 1,
+    num_segments=num_segments,
   )
   std = found.scale * jnp.sqrt(
     squares[found.place] / jnp.maximum(found.number - ddof, 1.0)

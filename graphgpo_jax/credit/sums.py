@@ -16,6 +16,37 @@ PLAIN_LIMIT = 4096
 _FRACTION_BITS = 24  # of float32
 
 
+def segment_range(
+  values: chex.Array, segment: chex.Array, *, num_segments: int
+) -> tuple[chex.Array, chex.Array]:
+  """Least and greatest value of each segment.
+
+  Args:
+    values: float32 [E].
+    segment: int32 [E]; entries outside [0, num_segments) are left out.
+    num_segments: static number of segments, S.
+
+  Returns:
+    Two float32 [S]; +inf and -inf for a segment without an entry.
+  """
+  # The greatest of the negative is the least: one scatter does both.
+  both = jnp.stack([-values, values], axis=1)
+  if num_segments == 1:
+    both = jnp.where((segment == 0)[:, None], both, -jnp.inf)
+    bounds = jnp.max(both, axis=0, keepdims=True)
+  else:
+    bounds = jax.ops.segment_max(both, segment, num_segments)
+  return -bounds[:, 0], bounds[:, 1]
+
+
+def _segment_sum(values, segment, num_segments):
+  """`jax.ops.segment_sum`, but a reduction where there is one segment."""
+  if num_segments > 1:
+    return jax.ops.segment_sum(values, segment, num_segments)
+  inside = (segment == 0).reshape(-1, *[1] * (values.ndim - 1))
+  return jnp.sum(jnp.where(inside, values, 0), axis=0, keepdims=True)
+
+
 def segment_sum_of_units(
   units: chex.Array, segment: chex.Array, *, num_segments: int
 ) -> chex.Array:
@@ -26,23 +57,23 @@ def segment_sum_of_units(
   remainder that adds less than 2^-24 to any sum.
 
   Args:
-    units: float32 [E], each from 0 to 1.
+    units: float32 [E, ...], each from 0 to 1.
     segment: int32 [E]; entries outside [0, num_segments) are left out.
     num_segments: static number of segments, S.
 
   Returns:
-    float32 [S].
+    float32 [S, ...].
   """
-  chex.assert_rank([units, segment], 1)
-  chex.assert_equal_shape([units, segment])
+  chex.assert_rank(segment, 1)
+  chex.assert_equal_shape_prefix([units, segment], 1)
   if units.shape[0] <= PLAIN_LIMIT:
-    return jax.ops.segment_sum(units, segment, num_segments)
+    return _segment_sum(units, segment, num_segments)
   size_bits = (units.shape[0] - 1).bit_length()
   limb_bits = 30 - size_bits
   if limb_bits < 1:
     raise ValueError(f"at most 2**29 entries fit, got {units.shape[0]}")
   num_limbs = -(-(_FRACTION_BITS + size_bits) // limb_bits)
-  total = jnp.zeros((num_segments,), jnp.float32)
+  total = jnp.zeros((num_segments, *units.shape[1:]), jnp.float32)
   rest, scale = units, 1.0
   for _ in range(num_limbs):
     # Exact: times a power of two, and the parts before and after the point.
@@ -50,6 +81,6 @@ def segment_sum_of_units(
     limb = jnp.floor(rest)
     rest = rest - limb
     scale *= 2.0**-limb_bits
-    added = jax.ops.segment_sum(limb.astype(jnp.int32), segment, num_segments)
+    added = _segment_sum(limb.astype(jnp.int32), segment, num_segments)
     total = total + scale * added.astype(jnp.float32)
   return total

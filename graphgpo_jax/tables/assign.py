@@ -4,36 +4,36 @@ Everything of a row's own runs on the host in NumPy; graphs, distances and
 advantages run on the device, a compiled function for each of a few shapes.
 """
 
+import concurrent.futures
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from graphgpo_jax.credit import estimators
-from graphgpo_jax.tables import table_device, table_options, table_rows
+from graphgpo_jax.tables import (
+  packing,
+  table_columns,
+  table_device,
+  table_options,
+  table_parts,
+  table_rows,
+  text_similarity,
+)
 
-_PADDING = np.uint64(2**64 - 1)
+TableSummary = packing.TableSummary
+
 # Estimators that leave the single step out of it.
 _EPISODE_ONLY = (estimators.grpo, estimators.rloo)
-
-
-@dataclasses.dataclass(frozen=True)
-class TableSummary:
-  """What a table holds."""
-
-  steps: int
-  rollouts: int
-  tasks: int
-  successes: int  # rollouts that succeeded
-  states: int  # distinct states, each task's counted by themselves
-  reachable_states: int  # of these, with a way to SUCCESS in their task's graph
 
 
 def assign_credit(
   steps: Mapping[str, Any],
   estimator: str | estimators.Estimator = "graphgpo",
+  *,
+  state_similarity: float | None = None,
+  state_similarity_by: str = "jaccard",
   **options,
 ) -> dict[str, np.ndarray]:
   """Distance, return and advantage of every step of a table.
@@ -58,6 +58,10 @@ def assign_credit(
     steps: mapping of column name to sequence (lists, arrays, data frame).
     estimator: "graphgpo", "gigpo", "grpo" or "rloo", or a function with the
       signature of those in `credit.estimators`.
+    state_similarity: in (0, 1]; observations of a task that are texts at least
+      as similar are one state, and so are chains of them; see
+      `near_equal.merge_near_equal`. None: equal observations alone.
+    state_similarity_by: "jaccard" or "ratio" (needs the extra `[text]`).
     **options: keywords of the estimator, and in place of its `normalize`:
       normalization ("mean_std" or "mean"), epsilon and ddof. `success_reward`
       (10) goes with every estimator: it fills the columns above. Changing a
@@ -73,12 +77,21 @@ def assign_credit(
     ValueError: a column, row, rollout or option is wrong; the message names
       it, rows counted from 0, and says what was expected.
   """
-  return credit_table(steps, estimator, **options)[0]
+  return credit_table(
+    steps,
+    estimator,
+    state_similarity=state_similarity,
+    state_similarity_by=state_similarity_by,
+    **options,
+  )[0]
 
 
 def credit_table(
   steps: Mapping[str, Any],
   estimator: str | estimators.Estimator = "graphgpo",
+  *,
+  state_similarity: float | None = None,
+  state_similarity_by: str = "jaccard",
   **options,
 ) -> tuple[dict[str, np.ndarray], TableSummary]:
   """`assign_credit`, and a summary of the table.
@@ -86,6 +99,8 @@ def credit_table(
   Args:
     steps: as for `assign_credit`.
     estimator: as for `assign_credit`.
+    state_similarity: as for `assign_credit`.
+    state_similarity_by: as for `assign_credit`.
     **options: as for `assign_credit`.
 
   Returns:
@@ -95,117 +110,94 @@ def credit_table(
     ValueError: as `assign_credit`.
   """
   checked = table_options.read_options(estimator, options)
-  rows = table_rows.read_rows(steps, success_reward=checked.success_reward)
-  credit, states, reachable = _credit_rows(rows, checked)
+  near = near_options(state_similarity, state_similarity_by)
+  columns = table_columns.read_columns(steps)
+
+  def read(part):
+    return table_rows.read_rows(
+      part, success_reward=checked.success_reward, near=near
+    )
+
+  parts = table_parts.split_tasks(columns)
+  if len(parts) == 1:
+    return credit_rows(read(columns), checked)
+  try:
+    # A part is read while the one before is packed and computed.
+    with concurrent.futures.ThreadPoolExecutor(1) as packer:
+      pending = [
+        packer.submit(packing.start, read(part), checked) for part in parts
+      ]
+      started = [future.result() for future in pending]
+  except ValueError:
+    # The whole table names the row by the caller's number.
+    return credit_rows(read(columns), checked)
+  return _finish(started, checked.estimator)
+
+
+def near_options(
+  state_similarity: float | None, state_similarity_by: str
+) -> dict[str, Any] | None:
+  """Options of `near_equal.merge_near_equal`, checked; None for none.
+
+  Raises:
+    ValueError: an option is out of its range; the message names it.
+    ImportError: a similarity's extra is not installed.
+  """
+  if state_similarity is None:
+    return None
+  try:
+    text_similarity.check_options(state_similarity, state_similarity_by, None)
+  except ValueError as error:
+    raise ValueError(
+      f"state_similarity={state_similarity!r}, state_similarity_by="
+      f"{state_similarity_by!r}: {error}"
+    ) from None
+  return {"threshold": state_similarity, "similarity": state_similarity_by}
+
+
+def credit_rows(
+  rows: table_rows.Rows, options: table_options.Options
+) -> tuple[dict[str, np.ndarray], TableSummary]:
+  """Credit of rows that are read and checked.
+
+  Args:
+    rows: n >= 1 steps.
+    options: of the estimator.
+
+  Returns:
+    The credit columns, float32 [n] in the input's row order, and a
+    TableSummary. The credit of a task does not depend on the others.
+  """
+  return _finish([packing.start(rows, options)], options.estimator)
+
+
+def _finish(pending, estimator):
+  """Credit columns and summary of parts that follow one another."""
+  finished = [packing.finish(part) for part in pending]
   summary = TableSummary(
-    steps=len(rows.source),
-    rollouts=len(rows.group),
-    tasks=int(rows.group[-1]) + 1,
-    successes=int(rows.success[rows.last_row].sum()),
-    states=states,
-    reachable_states=reachable,
+    **{
+      field.name: sum(getattr(counts, field.name) for _, counts in finished)
+      for field in dataclasses.fields(TableSummary)
+    }
   )
-  names = {name: name for name in table_device.CREDIT_FIELDS}
-  if checked.estimator is estimators.graphgpo:
-    names["step_return"] = "graph_return"
-    names["step_advantage"] = "graph_advantage"
-  elif checked.estimator in _EPISODE_ONLY:
-    del names["step_return"], names["step_advantage"]
-  return {name: credit[field] for field, name in names.items()}, summary
-
-
-def _credit_rows(rows, options):
-  """Credit columns in the input's row order, and counts of states."""
-  place, batches = _layout(rows)
-  total = batches[-1].stop
-  words = np.full(total, _PADDING)
-  words[place] = rows.source
-  ends = place[rows.last_row] + 1
-  failed = ~rows.success[rows.last_row]
-  words[ends[failed]] = rows.final[failed]
-  flags = np.zeros(total, np.uint8)
-  last = np.zeros(len(place), bool)
-  last[rows.last_row] = True
-  flags[place] = (
-    table_device.STEP
-    + table_device.SUCCESS * rows.success
-    + table_device.LAST * last
-    + table_device.VALID * rows.action_valid
-  )
-  numbers = np.zeros((3, total), np.float32)
-  for values, given in zip(
-    numbers, (rows.cost, rows.reward, rows.episode_return), strict=True
-  ):
-    values[place] = given
-
-  results = []
-  for batch in batches:
-    part = slice(batch.start, batch.stop)
-    used = batch.num_groups * batch.size
-    nodes = np.zeros(batch.stop - batch.start, np.int32)
-    nodes[:used] = table_device.node_ids(
-      words[part][:used].reshape(-1, batch.size)
-    ).ravel()
-    # Not waited for: the next batch is numbered while this one runs.
-    results.append(
-      table_device.credit_groups(
-        *(
-          array.reshape(-1, batch.size)
-          for array in (nodes, flags[part], *numbers[:, part])
-        ),
-        num_groups=batch.num_groups,
-        options=options,
-      )
-    )
-  results = jax.device_get(results)
-  if rows.order is not None:
-    unsorted = np.empty_like(place)
-    unsorted[rows.order] = place
-    place = unsorted
-  counts = {
-    name: sum(
-      int(result[name][: batch.num_groups].sum())
-      for result, batch in zip(results, batches, strict=True)
-    )
-    for name in ("states", "reachable")
+  columns = {
+    name: np.concatenate([credit[field] for credit, _ in finished])
+    for name, field in _column_names(estimator).items()
   }
-  credit = {
-    name: np.concatenate([result[name].ravel() for result in results])[place]
-    for name in table_device.CREDIT_FIELDS
-  }
-  return credit, counts["states"], counts["reachable"]
+  return columns, summary
 
 
-@dataclasses.dataclass(frozen=True)
-class _Batch:
-  """Groups that one call computes: slots start..stop, `size` for each."""
-
-  start: int
-  stop: int
-  size: int
-  num_groups: int
+def credit_columns(estimator: estimators.Estimator) -> tuple[str, ...]:
+  """Names of the credit columns of an estimator, in their order."""
+  return tuple(_column_names(estimator))
 
 
-def _layout(rows):
-  """Slot of each row, and the batches that the slots are cut into."""
-  num_groups = int(rows.group[-1]) + 1
-  num_steps = np.diff(rows.last_row, prepend=-1)
-  group_slots = np.bincount(
-    rows.group, weights=num_steps + 1, minlength=num_groups
-  ).astype(np.int64)
-  classes = table_device.slot_class(group_slots)
-  base = np.empty(num_groups, np.int64)
-  batches = []
-  stop = 0
-  for size in np.unique(classes).tolist():
-    members = np.flatnonzero(classes == size)
-    base[members] = stop + size * np.arange(len(members))
-    left = len(members)
-    for batch_size in table_device.batch_sizes(len(members), size):
-      start, stop = stop, stop + batch_size * size
-      batches.append(_Batch(start, stop, size, min(left, batch_size)))
-      left -= batch_size
-  first_slot = np.cumsum(group_slots) - group_slots
-  rollout_shift = np.arange(len(rows.group)) + (base - first_slot)[rows.group]
-  place = np.arange(len(rows.rollout)) + rollout_shift[rows.rollout]
-  return place, batches
+def _column_names(estimator):
+  """Column name to field of Credit."""
+  fields = {name: name for name in table_device.CREDIT_FIELDS}
+  if estimator is estimators.graphgpo:
+    fields["step_return"] = "graph_return"
+    fields["step_advantage"] = "graph_advantage"
+  elif estimator in _EPISODE_ONLY:
+    del fields["step_return"], fields["step_advantage"]
+  return {name: field for field, name in fields.items()}

@@ -1,14 +1,18 @@
-"""Step tables as JSON lines: one object per step, read and written whole."""
+"""Step tables as JSON lines: one object per step, read and written whole.
+
+`logs` reads and writes the same lines for files that do not fit in memory.
+"""
 
 import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from graphgpo_jax.tables import table_columns
+from graphgpo_jax.tables.logs import jsonl_source
+from graphgpo_jax.tables.logs.batch import Position
 
 
 def read_steps(path: str) -> dict[str, list[Any]]:
@@ -27,56 +31,13 @@ def read_steps(path: str) -> dict[str, list[Any]]:
     OSError: the file cannot be read.
   """
   columns: dict[str, list[Any]] = {}
-  blank = None
-  with open(path, "rb") as lines:
-    for number, line in enumerate(lines, start=1):
-      if not line.strip():
-        blank = blank or number
-        continue
-      if blank:
-        raise ValueError(
-          f"{path}, line {blank}: expected one JSON object per line, got a "
-          "blank line"
-        )
-      step = _parse(path, number, line)
-      if not columns:
-        columns = {
-          name: []
-          for name in table_columns.REQUIRED + table_columns.OPTIONAL
-          if name in step or name in table_columns.REQUIRED
-        }
-      for name, column in columns.items():
-        if name not in step:
-          raise ValueError(
-            f"{path}, line {number}: lacks the column {name!r}: expected "
-            f"{', '.join(columns)} in each line"
-          )
-        column.append(step[name])
-      for name in table_columns.OPTIONAL:
-        if name in step and name not in columns:
-          raise ValueError(
-            f"{path}, line {number}: has the column {name!r}, which line 1 "
-            "lacks: expected it in each line or in none"
-          )
-  if not columns:
-    raise ValueError(f"{path}: the table is empty: expected at least one line")
+  for batch in jsonl_source.JsonlSource(path).batches(Position()):
+    if batch.faults:
+      place, reason = min(batch.faults.items())
+      raise ValueError(f"{path}, line {batch.first_row + place + 1}: {reason}")
+    for name, column in batch.columns.items():
+      columns.setdefault(name, []).extend(column)
   return columns
-
-
-def _parse(path: str, number: int, line: bytes) -> dict[str, Any]:
-  try:
-    step = json.loads(line)
-  except (ValueError, RecursionError) as error:
-    raise ValueError(
-      f"{path}, line {number}: expected a complete JSON object, got "
-      f"invalid JSON ({error})"
-    ) from None
-  if not isinstance(step, dict):
-    raise ValueError(
-      f"{path}, line {number}: expected a JSON object, got "
-      f"{type(step).__name__}"
-    )
-  return step
 
 
 def write_steps(
@@ -93,34 +54,63 @@ def write_steps(
     ValueError: an entry is not finite or has no JSON form.
     OSError: the file cannot be written.
   """
-  names = list(columns)
-  entries = [_json_entries(column) for column in columns.values()]
   with open_atomically(path) as file:
-    for row in zip(*entries, strict=True):
-      line = json.dumps(
-        dict(zip(names, row, strict=True)), ensure_ascii=False, allow_nan=False
-      )
-      file.write(line + "\n")
+    file.write(row_lines(columns))
 
 
-def _json_entries(column: Sequence[Any] | np.ndarray) -> Sequence[Any]:
-  if not isinstance(column, np.ndarray):
-    return column
-  if column.dtype == np.float32:
+def row_lines(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> bytes:
+  """Columns as lines of one JSON object per row, UTF-8.
+
+  Args:
+    columns: as for `write_steps`.
+
+  Returns:
+    The lines, each with its end.
+
+  Raises:
+    ValueError: an entry is not finite or has no JSON form.
+  """
+  names = [json.dumps(name).replace("%", "%%") for name in columns]
+  line = "{" + ", ".join(f"{name}: %s" for name in names) + "}\n"
+  entries = map(_texts, columns.values())
+  text = "".join(map(line.__mod__, zip(*entries, strict=True)))
+  try:
+    return text.encode()
+  except UnicodeEncodeError:
+    # Half of a surrogate pair has no UTF-8 form, but an escape, as in JSON.
+    return text.encode(errors="backslashreplace")
+
+
+def _texts(column: Sequence[Any] | np.ndarray) -> Sequence[str]:
+  """JSON of each entry."""
+  if isinstance(column, np.ndarray) and column.dtype == np.float32:
+    if not np.isfinite(column).all():
+      raise ValueError("expected finite numbers, for JSON has no others")
+    # Few values are many rows' own; by their bits, for -0.0 equals 0.0.
+    bits, places = np.unique(column.view(np.int32), return_inverse=True)
     # Through text: 0.1 stays 0.1 and does not become 0.10000000149011612.
-    return column.astype(str).astype(np.float64).tolist()
-  return column.tolist()
+    texts = [repr(float(str(value))) for value in bits.view(np.float32)]
+    return np.asarray(texts, object)[places].tolist()
+  encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+  if isinstance(column, np.ndarray):
+    column = column.tolist()
+  if set(map(type, column)) == {int}:
+    return list(map(str, column))
+  try:
+    return list(map(encode, column))
+  except TypeError as error:
+    raise ValueError(str(error)) from None
 
 
 @contextlib.contextmanager
-def open_atomically(path: str) -> Iterator[TextIO]:
-  """Opens a text file that replaces `path` when the block ends well.
+def open_atomically(path: str) -> Iterator[BinaryIO]:
+  """Opens a file that replaces `path` when the block ends well.
 
   Args:
     path: the file to write.
 
   Yields:
-    A text file in the same folder, removed if the block raises.
+    A file of bytes in the same folder, removed if the block raises.
 
   Raises:
     OSError: the folder cannot be written to, or `path` is a folder.
@@ -128,7 +118,7 @@ def open_atomically(path: str) -> Iterator[TextIO]:
   folder, name = os.path.split(path)
   partial = os.path.join(folder, f".{name}.{os.getpid()}.partial")
   try:
-    with open(partial, "x", encoding="utf-8") as file:
+    with open(partial, "xb") as file:
       yield file
       file.flush()
       os.fsync(file.fileno())

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from graphgpo_jax.tables import state_encoding
+from graphgpo_jax.tables import arrow_columns, state_encoding
+from graphgpo_jax.tables import words as words_lib
 
 # XXH3 seeds keep kinds apart without copying each text behind a tag.
 _TEXT_SEED, _BYTES_SEED, _NESTED_SEED = 0, 1, 2
@@ -56,7 +57,8 @@ def fingerprint_observations(observations: Any) -> np.ndarray:
   Args:
     observations: sequence of n observations, or an array whose first axis is
       n: text, bytes, numbers, booleans, None, arrays, and dicts, lists and
-      tuples of these.
+      tuples of these; or a pyarrow array, whose texts are hashed where they
+      lie, each distinct one once.
 
   Returns:
     uint32 [n, 2], the two lanes.
@@ -65,12 +67,17 @@ def fingerprint_observations(observations: Any) -> np.ndarray:
     ObservationTypeError: an observation, or something inside it, is of
       another type; the message names the row and the type.
   """
+  if arrow_columns.is_arrow(observations):
+    observations = arrow_columns.from_arrow(observations)
+  if isinstance(observations, arrow_columns.TextColumn):
+    return _fingerprint_texts(observations)
   if isinstance(observations, np.ndarray):
     return _fingerprint_array(observations)
   column = list(observations)
+  texts = text_words(column)
+  if texts is not None:
+    return _lanes_of_words(texts)
   kinds = set(map(type, column))
-  if kinds == {str}:
-    return _lanes_of_digests(_text_digests(column))
   if kinds == {bytes}:
     digest = functools.partial(xxhash.xxh3_128_digest, seed=_BYTES_SEED)
     return _lanes_of_digests(b"".join(map(digest, column)))
@@ -79,6 +86,33 @@ def fingerprint_observations(observations: Any) -> np.ndarray:
   if kinds == {int} and not any(map(state_encoding.is_wide, column)):
     return _lanes_of_words(_integer_words(np.asarray(column, np.int64)))
   return _fingerprint_mixed(column)
+
+
+def text_words(column: Sequence[Any]) -> np.ndarray | None:
+  """Fingerprints of a column of texts, both lanes in one word.
+
+  Args:
+    column: n observations.
+
+  Returns:
+    uint64 [n], as `pack_lanes` of `fingerprint_observations`; None if there is
+    none, or if one is no text.
+  """
+  if not len(column) or not isinstance(column[0], str):
+    return None
+  digest = xxhash.xxh3_128_digest
+  try:
+    # Lazy maps: each encoded copy is hashed while it is in the cache. What is
+    # no text has no str.encode, so no pass of its own has to look for it.
+    digests = b"".join(map(digest, map(str.encode, column)))
+  except UnicodeEncodeError:
+    if not all(isinstance(value, str) for value in column):
+      return None
+    digests = b"".join(map(digest, map(state_encoding.text_bytes, column)))
+  except TypeError:
+    return None
+  halves = np.frombuffer(digests, ">u8").reshape(-1, 2)
+  return (halves[:, 0] ^ halves[:, 1]).astype(np.uint64)
 
 
 def audit_fingerprints(observations: Any, fingerprints: np.ndarray) -> None:
@@ -134,32 +168,24 @@ def _lanes_of_digests(digests: bytes) -> np.ndarray:
   return (quarters[:, :2] ^ quarters[:, 2:]).astype(np.uint32)
 
 
-def _text_digests(column: Sequence[str]) -> bytes:
-  # Lazy maps: each encoded copy is hashed while it is in the cache.
-  digest = xxhash.xxh3_128_digest
-  try:
-    return b"".join(map(digest, map(str.encode, column)))
-  except UnicodeEncodeError:
-    return b"".join(map(digest, map(state_encoding.text_bytes, column)))
-
-
-def _mix(words: np.ndarray) -> np.ndarray:
-  """Bijection of uint64 (the splitmix64 finaliser, public domain)."""
-  words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-  words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-  return words ^ (words >> np.uint64(31))
+def _fingerprint_texts(column: arrow_columns.TextColumn) -> np.ndarray:
+  codes, texts = column.distinct()
+  digests = b"".join(map(xxhash.xxh3_128_digest, texts.utf8()))
+  # The last entry is where code -1, a missing text, leads.
+  lanes = [_lanes_of_digests(digests), fingerprint_observations([None])]
+  return np.concatenate(lanes)[codes]
 
 
 def _integer_words(numbers: np.ndarray) -> np.ndarray:
   words = numbers.astype(np.int64).view(np.uint64)
-  return _mix(_mix(words + np.uint64(_INTEGER_WORD)))
+  return words_lib.mix(words_lib.mix(words + np.uint64(_INTEGER_WORD)))
 
 
 def _float_words(numbers: np.ndarray) -> np.ndarray:
   words = state_encoding.canonical_floats(numbers.astype(np.float64)).view(
     np.uint64
   )
-  return _mix(_mix(words + np.uint64(_FLOAT_WORD)))
+  return words_lib.mix(words_lib.mix(words + np.uint64(_FLOAT_WORD)))
 
 
 def _fingerprint_array(column: np.ndarray) -> np.ndarray:

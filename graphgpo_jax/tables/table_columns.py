@@ -8,10 +8,12 @@ here loops over rows in Python unless a row is wrong.
 import array
 import itertools
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+
+from graphgpo_jax.tables import arrow_columns
 
 REQUIRED = (
   "task",
@@ -23,7 +25,17 @@ REQUIRED = (
 )
 OPTIONAL = ("reward", "episode_return", "action_valid", "cost", "action")
 
-Column = list | tuple | np.ndarray
+Column = list | tuple | np.ndarray | arrow_columns.TextColumn
+
+
+class BadRowError(ValueError):
+  """One row of a column holds something that does not belong there."""
+
+  def __init__(self, name: str, row: int, reason: str):
+    super().__init__(f"column {name!r}, row {row}: {reason}")
+    self.name = name
+    self.row = row
+    self.reason = reason
 
 
 def read_columns(steps: Mapping[str, Any]) -> dict[str, Column]:
@@ -70,6 +82,8 @@ def read_columns(steps: Mapping[str, Any]) -> dict[str, Column]:
 def _as_column(name: str, values: Any) -> Column:
   if isinstance(values, (list, tuple)):
     return values
+  if arrow_columns.is_arrow(values):
+    return arrow_columns.from_arrow(values)
   if not isinstance(values, np.ndarray):
     if hasattr(values, "to_numpy"):
       values = values.to_numpy()
@@ -132,7 +146,7 @@ def booleans(name: str, column: Column) -> np.ndarray:
   given: np.ndarray
   try:
     # bytes() reads a list of booleans several times faster than np.asarray.
-    if isinstance(column, np.ndarray):
+    if not isinstance(column, (list, tuple)):
       raise TypeError
     given = np.frombuffer(bytes(column), np.uint8)
   except (TypeError, ValueError):
@@ -151,6 +165,8 @@ def integers(name: str, column: Column) -> np.ndarray:
   """
   expected = "an integer"
   given = _vector(name, column, "q", "iuf", expected)
+  if given.dtype == np.int64:
+    return given
   # Past 2**53 a float no longer tells neighbouring integers apart.
   limit = 2**53 if given.dtype.kind == "f" else 2**63 - 1
   inside = (given >= -limit) & (given <= limit)
@@ -175,7 +191,14 @@ def codes(name: str, column: Column) -> np.ndarray:
   """
   if isinstance(column, np.ndarray) and column.ndim != 1:
     raise ValueError(f"column {name!r} must have one id per row")
+  expected = "an id such as text or an integer"
   num_rows = len(column)
+  if isinstance(column, arrow_columns.TextColumn):
+    numbers_of_rows, _ = column.distinct()
+    gaps = numbers_of_rows < 0
+    if gaps.any():
+      raise _bad_row(name, column, int(np.argmax(gaps)), expected)
+    return numbers_of_rows
   if isinstance(column, np.ndarray):
     changes = column[1:] != column[:-1]
     starts = np.flatnonzero(np.concatenate([[True], changes]))
@@ -189,6 +212,13 @@ def codes(name: str, column: Column) -> np.ndarray:
       changes = np.ones(num_rows - 1, bool)
     starts = np.flatnonzero(np.concatenate([[True], changes]))
     heads = [column[start] for start in starts.tolist()]
+  lengths = np.diff(np.append(starts, num_rows))
+  if set(map(type, heads)) == {str}:
+    # The common case, without a look at each one.
+    place = dict(zip(dict.fromkeys(heads), itertools.count(), strict=False))
+    return np.repeat(
+      np.fromiter(map(place.__getitem__, heads), np.int64, len(heads)), lengths
+    )
   known: dict[Any, int] = {}
   numbered = []
   for start, head in zip(starts.tolist(), heads, strict=True):
@@ -198,8 +228,7 @@ def codes(name: str, column: Column) -> np.ndarray:
     except (TypeError, ValueError):
       missing = True
     if missing:
-      raise _bad_row(name, column, start, "an id such as text or an integer")
-  lengths = np.diff(np.append(starts, num_rows))
+      raise _bad_row(name, column, start, expected)
   return np.repeat(np.asarray(numbered, np.int64), lengths)
 
 
@@ -209,6 +238,8 @@ def take(column: Column, order: np.ndarray | None) -> Column:
     return column
   if isinstance(column, np.ndarray):
     return column[order]
+  if isinstance(column, arrow_columns.TextColumn):
+    return column.take(order)
   if len(order) == 1:
     return [column[int(order[0])]]
   return (
@@ -239,7 +270,7 @@ def _vector(
 
 
 def _first_bad_row(
-  name: str, column: Sequence[Any] | np.ndarray, kinds: str, expected: str
+  name: str, column: Column, kinds: str, expected: str
 ) -> ValueError:
   for row, value in enumerate(column):
     given = np.asarray(value, object if isinstance(value, list) else None)
@@ -248,12 +279,9 @@ def _first_bad_row(
   return ValueError(f"column {name!r}: expected {expected} in each row")
 
 
-def _bad_row(
-  name: str, column: Sequence[Any] | np.ndarray, row: int, expected: str
-) -> ValueError:
-  shown = repr(column[row])
+def _bad_row(name: str, column: Column, row: int, expected: str) -> BadRowError:
+  value = column[row]
+  shown = repr(value.item() if isinstance(value, np.generic) else value)
   if len(shown) > 60:
     shown = shown[:57] + "..."
-  return ValueError(
-    f"column {name!r}, row {row}: expected {expected}, got {shown}"
-  )
+  return BadRowError(name, row, f"expected {expected}, got {shown}")

@@ -29,15 +29,15 @@ CREDIT_FIELDS = (
   "advantage",
 )
 
-# Compiling a size takes seconds, a slot too many some nanoseconds.
-_SMALL_SIZES = (256, 1024)
+# Compiling a size takes seconds, a slot too many a hundred nanoseconds.
+_LEAST_SIZE = 256
 # Slots of one call: a small batch does not pay for a large one's arrays, and
 # a huge one is cut, so that the host prepares a part while another runs.
 _TIERS = (2**12, 2**15)
 
 
 def slot_class(num_slots: np.ndarray) -> np.ndarray:
-  """E for groups of so many slots: `_SMALL_SIZES`, then powers of two.
+  """E for groups of so many slots: a power of two, at least `_LEAST_SIZE`.
 
   Args:
     num_slots: int [G], steps plus rollouts of each group.
@@ -45,11 +45,8 @@ def slot_class(num_slots: np.ndarray) -> np.ndarray:
   Returns:
     int64 [G], at least `num_slots` + 1: each state and the sink have a node.
   """
-  needed = num_slots + 1
-  small = np.searchsorted(_SMALL_SIZES, needed)
-  large = 2 ** np.ceil(np.log2(needed)).astype(np.int64)
-  fits = small < len(_SMALL_SIZES)
-  return np.where(fits, np.take(_SMALL_SIZES, small, mode="clip"), large)
+  needed = np.maximum(num_slots + 1, _LEAST_SIZE)
+  return 2 ** np.ceil(np.log2(needed)).astype(np.int64)
 
 
 def batch_sizes(num_groups: int, size: int) -> list[int]:

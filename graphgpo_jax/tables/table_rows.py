@@ -8,9 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from graphgpo_jax.tables import state_keys, table_columns
-
-_SHOWN = 60
+from graphgpo_jax.tables import (
+  arrow_columns,
+  near_equal,
+  rollout_errors,
+  row_order,
+  state_keys,
+  table_columns,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +36,12 @@ class Rows:
   episode_return: np.ndarray  # float32 [n], reward units
 
 
-def read_rows(steps: Mapping[str, Any], *, success_reward: float) -> Rows:
+def read_rows(
+  steps: Mapping[str, Any],
+  *,
+  success_reward: float,
+  near: Mapping[str, Any] | None = None,
+) -> Rows:
   """Reads, orders and checks a table of logged steps.
 
   A rollout is the rows of one (task, trajectory), in the order of t. Numbers
@@ -40,6 +50,8 @@ def read_rows(steps: Mapping[str, Any], *, success_reward: float) -> Rows:
   Args:
     steps: mapping of column name to sequence.
     success_reward: episode_return of a success where the column is missing.
+    near: options of `near_equal.merge_near_equal`, to make one state of
+      near-equal texts; None merges equal observations alone.
 
   Returns:
     Rows.
@@ -54,7 +66,7 @@ def read_rows(steps: Mapping[str, Any], *, success_reward: float) -> Rows:
   time = table_columns.integers("t", columns["t"])
   # Trajectory ids are unique within a task only.
   key = task * (int(trajectory.max()) + 1) + trajectory
-  order = _order(key, task, time)
+  order = row_order.rollout_order(key, task, time)
   if order is not None:
     key, task, time = key[order], task[order], time[order]
   rows = _InputRows(columns, order)
@@ -62,19 +74,13 @@ def read_rows(steps: Mapping[str, Any], *, success_reward: float) -> Rows:
   repeated = ~starts[1:] & (time[1:] == time[:-1])
   if repeated.any():
     earlier = int(np.argmax(repeated))
-    raise ValueError(
-      f"rows {rows.pair(earlier)} are the same step: expected each (task, "
-      f"trajectory, t) once, got {rows.name(earlier)} twice"
-    )
+    raise rollout_errors.same_step(rows.pair(earlier), rows.name(earlier))
 
   def of_rollout(name, values):
     differs = ~starts[1:] & (values[1:] != values[:-1])
     if differs.any():
       earlier = int(np.argmax(differs))
-      raise ValueError(
-        f"column {name!r} differs between rows {rows.pair(earlier)}: expected "
-        f"one value per rollout, {rows.name(earlier)}"
-      )
+      raise rollout_errors.differs(name, rows.pair(earlier), rows.name(earlier))
     return values
 
   def ordered(values):
@@ -84,44 +90,95 @@ def read_rows(steps: Mapping[str, Any], *, success_reward: float) -> Rows:
     "success",
     ordered(table_columns.booleans("success", columns["success"])),
   )
-  rollout = np.cumsum(starts) - 1
-  last_row = np.flatnonzero(np.append(starts[1:], True))
+  optional: dict[str, np.ndarray] = {}
   if "episode_return" in columns:
-    episode_return = of_rollout(
+    optional["episode_return"] = of_rollout(
       "episode_return",
       ordered(
         table_columns.numbers("episode_return", columns["episode_return"])
       ),
     )
-  else:
-    episode_return = np.where(success, success_reward, 0.0)
   if "reward" in columns:
-    reward = ordered(table_columns.numbers("reward", columns["reward"]))
-  else:
-    reward = np.zeros(len(key))
-    reward[last_row] = episode_return[last_row]
+    optional["reward"] = ordered(
+      table_columns.numbers("reward", columns["reward"])
+    )
   if "cost" in columns:
-    cost = ordered(table_columns.costs(columns["cost"]))
-  else:
-    cost = np.ones(len(key))
+    optional["cost"] = ordered(table_columns.costs(columns["cost"]))
   if "action_valid" in columns:
-    action_valid = ordered(
+    optional["action_valid"] = ordered(
       table_columns.booleans("action_valid", columns["action_valid"])
     )
-  else:
-    action_valid = np.ones(len(key), bool)
+  last_row = np.flatnonzero(np.append(starts[1:], True))
   source, final = _states(rows, starts, last_row, success[last_row])
+  if near is not None:
+    failed = ~success[last_row]
+    source, final[failed] = _merge(
+      rows, source, final[failed], last_row[failed], task, near
+    )
+  return make_rows(
+    order,
+    starts,
+    task,
+    success,
+    source,
+    final,
+    optional,
+    success_reward=success_reward,
+  )
+
+
+def make_rows(
+  order: np.ndarray | None,
+  starts: np.ndarray,
+  task: np.ndarray,
+  success: np.ndarray,
+  source: np.ndarray,
+  final: np.ndarray,
+  optional: Mapping[str, np.ndarray],
+  *,
+  success_reward: float,
+) -> Rows:
+  """Rows from checked columns, with what optional columns stand for.
+
+  Args:
+    order: int64 [n], input row of each row; None where it is the same.
+    starts: bool [n], the first row of each rollout.
+    task: [n], ids of which only equality counts; each one's rows together.
+    success: bool [n].
+    source: uint64 [n].
+    final: uint64 [R], as in Rows.
+    optional: reward, episode_return, cost and action_valid, [n] each, where
+      the table has them.
+    success_reward: episode_return of a success where the column is missing.
+
+  Returns:
+    Rows.
+  """
+  last_row = np.flatnonzero(np.append(starts[1:], True))
+  episode_return = optional.get("episode_return")
+  if episode_return is None:
+    episode_return = np.where(success, success_reward, 0.0)
+  reward = optional.get("reward")
+  if reward is None:
+    reward = np.zeros(len(starts))
+    reward[last_row] = episode_return[last_row]
+  cost = optional.get("cost")
+  action_valid = optional.get("action_valid")
   new_task = np.concatenate([[True], task[1:] != task[:-1]])[starts]
   return Rows(
     order=order,
-    rollout=rollout,
+    rollout=np.cumsum(starts) - 1,
     last_row=last_row,
     group=np.cumsum(new_task) - 1,
     source=source,
     final=final,
     success=success,
-    action_valid=action_valid,
-    cost=cost.astype(np.float32),
+    action_valid=(
+      np.ones(len(starts), bool) if action_valid is None else action_valid
+    ),
+    cost=np.ones(len(starts), np.float32)
+    if cost is None
+    else cost.astype(np.float32),
     reward=reward.astype(np.float32),
     episode_return=episode_return.astype(np.float32),
   )
@@ -145,34 +202,32 @@ class _InputRows:
 
   def name(self, row):
     row = self.number(row)
-    task, trajectory, time = (
-      self.columns[name][row] for name in ("task", "trajectory", "t")
+    return rollout_errors.step_name(
+      *(self.columns[name][row] for name in ("task", "trajectory", "t"))
     )
-    return f"task {task!s}, trajectory {trajectory!s}, t {time!s}"
-
-
-def _order(key, task, time):
-  """Order of rows by task, rollout and t; None if they have it already."""
-  runs = np.flatnonzero(key[1:] != key[:-1]) + 1
-  heads = np.concatenate([[0], runs])
-  # Ids are numbered as they appear, so a task that comes back steps down.
-  in_order = (
-    bool(np.all(task[1:] >= task[:-1]))
-    and len(np.unique(key[heads])) == len(heads)
-    and bool(np.all((time[1:] > time[:-1]) | (key[1:] != key[:-1])))
-  )
-  return None if in_order else np.lexsort((time, key))
 
 
 def _states(rows, starts, last_row, succeeded):
   """Fingerprints of all states, after checking that each rollout chains."""
   observation = rows.column("observation")
   following = rows.column("next_observation")
-  source = _words("observation", observation, rows, None)
+  texts = None
+  if isinstance(observation, (list, tuple)):
+    texts = state_keys.text_words(observation)
+  source = texts
+  if source is None:
+    source = _words("observation", observation, rows, None)
   ends = last_row[~succeeded]
   final = np.zeros(len(last_row), np.uint64)
   inner = ~starts[1:]
-  if _all_text(observation):
+  if isinstance(observation, arrow_columns.TextColumn) and isinstance(
+    following, arrow_columns.TextColumn
+  ):
+    broken = following[:-1].differs(observation[1:])
+    final[~succeeded] = _words(
+      "next_observation", following.take(ends), rows, ends
+    )
+  elif texts is not None:
     # Comparing texts costs a fraction of hashing them.
     differs = map(
       operator.ne, following, itertools.islice(observation, 1, None)
@@ -210,17 +265,31 @@ def _states(rows, starts, last_row, succeeded):
   broken &= inner
   if broken.any():
     earlier = int(np.argmax(broken))
-    raise ValueError(
-      f"rows {rows.pair(earlier)} do not chain ({rows.name(earlier)}): "
-      "expected next_observation of the first to equal observation of the "
-      f"second, got {_show(following[earlier])} and "
-      f"{_show(observation[earlier + 1])}"
+    raise rollout_errors.unchained(
+      rows.pair(earlier),
+      rows.name(earlier),
+      following[earlier],
+      observation[earlier + 1],
     )
   return source, final
 
 
-def _all_text(column):
-  return not isinstance(column, np.ndarray) and set(map(type, column)) == {str}
+def _merge(rows, source, final, ends, task, near):
+  """Fingerprints of states with near-equal texts made one."""
+  try:
+    return near_equal.merge_states(
+      source,
+      final,
+      rows.column("observation"),
+      rows.column("next_observation"),
+      ends,
+      task,
+      **near,
+    )
+  except near_equal.NotTextError as error:
+    raise ValueError(
+      f"column {error.column!r}, row {rows.number(error.row)}: {error.reason}"
+    ) from None
 
 
 def _words(name, column, rows, chosen):
@@ -233,8 +302,3 @@ def _words(name, column, rows, chosen):
       f"column {name!r}, row {rows.number(row)}: {error.reason}"
     ) from None
   return state_keys.pack_lanes(lanes)
-
-
-def _show(observation):
-  text = repr(observation)
-  return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

@@ -167,7 +167,7 @@ def make_optimise(
       ),
     )
 
-    offset = 0
+    offset = jnp.int32(0)
     if mesh is not None:
       offset = chunk_size * jax.lax.axis_index(mesh_lib.DATA)
 

@@ -1,3 +1,4 @@
+import functools
 import math
 
 import chex
@@ -11,7 +12,7 @@ from scipy.sparse import csgraph
 from graphgpo_jax.credit import distances
 from graphgpo_jax.credit import graph as graph_lib
 from tests import oracle
-from tests.credit import random_groups, transforms
+from tests.credit import large_graphs, random_groups, transforms
 
 NUM_NODES = 12
 NUM_EDGES = 40
@@ -298,3 +299,42 @@ class Variants(chex.TestCase):
 
 def test_traced_once():
   transforms.assert_traced_once(everything, (arguments(),))
+
+
+@pytest.mark.parametrize("max_sweeps", [1, 3, 100])
+@pytest.mark.parametrize("shape", large_graphs.SHAPES)
+def test_adaptive_equals_edges_before_and_after_it_turns(shape, max_sweeps):
+  adaptive = jax.jit(
+    functools.partial(distances.adaptive_distances, max_sweeps=max_sweeps)
+  )
+  for seed, kind in enumerate(random_groups.COST_KINDS):
+    graph = large_graphs.random_graph(seed, shape, kind)
+    np.testing.assert_array_equal(
+      np.asarray(adaptive(graph)).view(np.uint32),
+      np.asarray(jax.jit(distances.edge_distances)(graph)).view(np.uint32),
+    )
+
+
+def test_auto_takes_the_frontier_for_large_graphs(monkeypatch):
+  graph = large_graphs.chain(100)
+  assert graph.mask.shape[0] < distances.FRONTIER_EDGE_LIMIT
+  taken = []
+
+  def recorded(graph):
+    taken.append(graph)
+    return distances.edge_distances(graph)
+
+  monkeypatch.setattr(distances, "adaptive_distances", recorded)
+  found = distances.shortest_distances(graph)
+  assert not taken
+  np.testing.assert_array_equal(found, np.arange(101))
+  monkeypatch.setattr(distances, "FRONTIER_EDGE_LIMIT", 100)
+  np.testing.assert_array_equal(
+    distances.shortest_distances(graph), np.arange(101)
+  )
+  assert taken
+
+
+def test_adaptive_wants_a_sweep():
+  with pytest.raises(ValueError, match="max_sweeps must be at least 1"):
+    distances.adaptive_distances(large_graphs.chain(3), max_sweeps=0)

@@ -1,0 +1,1 @@
+"""Sections of `experiments.bench_credit`, one module each."""
