@@ -73,6 +73,15 @@ _FLAGS = {
 _OPTIONS: list[Any] = [
   *(flags.DEFINE_float(name, None, text) for name, text in _NUMBERS.items()),
   *(flags.DEFINE_bool(name, None, text) for name, text in _FLAGS.items()),
+  flags.DEFINE_float(
+    "state_similarity", None, "Texts at least so similar are one state."
+  ),
+  flags.DEFINE_enum(
+    "state_similarity_by",
+    None,
+    ["jaccard", "ratio"],
+    "How similar texts are (ratio: longest common subsequence, extra [text]).",
+  ),
   flags.DEFINE_string("normalization", None, "mean_std or mean."),
   flags.DEFINE_integer("ddof", None, "1: sample deviation; 0: population's."),
 ]

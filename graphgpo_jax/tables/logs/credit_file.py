@@ -47,6 +47,8 @@ def credit_file(
   rows_per_commit: int = DEFAULT_ROWS_PER_COMMIT,
   restart: bool = False,
   show_progress: bool = False,
+  state_similarity: float | None = None,
+  state_similarity_by: str = "jaccard",
   **options,
 ) -> FileSummary:
   """`assign_credit` from file to file, for files that do not fit in memory.
@@ -81,6 +83,10 @@ def credit_file(
     rows_per_commit: rows that are computed, kept and if need be lost at once.
     restart: throw away what an unfinished run left.
     show_progress: show it on the error stream.
+    state_similarity: as for `assign_credit`, for logs whose tasks are each in
+      one piece; the distinct texts of the tasks that are computed together are
+      in memory then, each row's of `rows_per_commit` at worst.
+    state_similarity_by: as for `assign_credit`.
     **options: as for `assign_credit`.
 
   Returns:
@@ -93,6 +99,7 @@ def credit_file(
     OSError: a file cannot be read or written.
   """
   checked = table_options.read_options(estimator, options)
+  near = assign.near_options(state_similarity, state_similarity_by)
   if on_error not in _ON_ERROR:
     raise ValueError(
       f"on_error: expected one of {', '.join(_ON_ERROR)}, got {on_error!r}"
@@ -105,7 +112,7 @@ def credit_file(
   source = _source(rollouts)
   identity = {
     "input": _file_identity(rollouts),
-    "options": _plain_options(checked),
+    "options": _plain_options(checked) | {"near-equal states": near},
     "rows_per_commit": rows_per_commit,
     "versions": {
       "graphgpo-jax": _version.__version__,
@@ -133,6 +140,7 @@ def credit_file(
       rows_per_commit=rows_per_commit,
       parquet=is_parquet(output),
       progress=shown,
+      near=near,
     )
     try:
       state = _run(job, state)
@@ -169,6 +177,12 @@ def _run(job: job_lib.Job, state: job_lib.State | None) -> job_lib.State:
       state = stream.stream(job, state)
     except stream.InterleavedError as error:
       job.workspace.clear()
+      if job.near is not None:
+        raise ValueError(
+          f"{job.source.path}: a task comes back after others, before row "
+          f"{error.position.row}: state_similarity expects each task's rows in "
+          "one piece. Sort the log by task"
+        ) from None
       state = spill.start_state(job, error.position)
   if state["stage"] != job_lib.PUBLISH:
     state = spill.spill(job, state)

@@ -2,15 +2,20 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from graphgpo_jax.tables import assign, rollout_errors, table_options
+from graphgpo_jax.tables import (
+  assign,
+  near_equal,
+  rollout_errors,
+  table_options,
+)
 from graphgpo_jax.tables.logs import batch as batch_lib
+from graphgpo_jax.tables.logs import near_states, writers
 from graphgpo_jax.tables.logs import window as window_lib
-from graphgpo_jax.tables.logs import writers
 from graphgpo_jax.tables.logs.batch import Fault, FaultError, Position, Source
 from graphgpo_jax.tables.logs.progress import Progress
 from graphgpo_jax.tables.logs.workspace import Workspace
@@ -44,6 +49,7 @@ class Job:
   rows_per_commit: int
   parquet: bool  # the output, else JSON lines
   progress: Progress
+  near: Mapping[str, Any] | None = None  # of `near_equal.merge_near_equal`
 
   def commit(self, state: State) -> None:
     """Makes a state the one that a later run goes on from."""
@@ -69,12 +75,26 @@ class Job:
       Their Window.
 
     Raises:
-      StoppedError: a rollout is none and the run is to stop.
+      StoppedError: a rollout is none and the run is to stop, or an observation
+        that is to be compared is no text.
     """
+
+    def merge(records, task, ends):
+      return near_states.merge_records(
+        records, task, ends, self.source, start, self.near or {}
+      )
+
     try:
       return window_lib.credit_window(
-        records, self.source.optional, self.options, stop=self.stop
+        records,
+        self.source.optional,
+        self.options,
+        stop=self.stop,
+        merge=None if self.near is None else merge,
       )
+    except near_equal.NotTextError as error:
+      fault = Fault(error.row, error.reason, error.column)
+      raise self.fault_error(FaultError(fault)) from None
     except window_lib.RolloutError as error:
       raise self._rollout_error(error, start) from None
 

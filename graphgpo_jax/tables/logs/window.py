@@ -4,7 +4,7 @@ What a rollout must be is what `table_rows` says of tables in memory.
 """
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -33,6 +33,13 @@ class Window:
   faults: list[Fault]  # rows taken out with their rollout, ascending
 
 
+# From records in the order of their rollouts, their tasks' numbers and the
+# last record of each rollout to `source` and `final` of table_rows.Rows.
+Merge = Callable[
+  [np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]
+]
+
+
 class RolloutError(ValueError):
   """Two rows cannot be steps of one rollout."""
 
@@ -59,6 +66,7 @@ def credit_window(
   options: table_options.Options,
   *,
   stop: bool,
+  merge: Merge | None = None,
 ) -> Window:
   """Credit of whole tasks.
 
@@ -67,6 +75,7 @@ def credit_window(
     optional: optional columns that the log has.
     options: of the estimator.
     stop: raise for the first rollout that is none.
+    merge: makes one state of several; None leaves all as they are.
 
   Returns:
     Window.
@@ -100,13 +109,16 @@ def credit_window(
     names = assign.credit_columns(options.estimator)
     return Window(records["row"], dict.fromkeys(names, empty), NO_STEPS, faults)
   ends = np.flatnonzero(np.append(starts[1:], True))
+  source, final = ordered["source"], ordered["target"][ends]
+  if merge is not None:
+    source, final = merge(ordered, task, ends)
   rows = table_rows.make_rows(
     order,
     starts,
     task,
     ordered["success"],
-    ordered["source"],
-    ordered["target"][ends],
+    source,
+    final,
     {name: ordered[name] for name in optional},
     success_reward=options.success_reward,
   )
