@@ -21,8 +21,11 @@ train: $(CORE_STAMP)
 	  --config=experiments/configs/household.py \
 	  --estimators=graphgpo,gigpo,grpo --seeds=0,1,2 --workdir=runs/compare
 
+# Most of the time goes into compiling small programs: here with little
+# optimisation, in test-all as users compile.
 test: $(CORE_STAMP)
-	$(PYTEST) -m "not slow and not extra"
+	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0" \
+	  $(PYTEST) -m "not slow and not extra"
 
 test-all: $(EXTRAS_STAMP)
 	$(PYTEST)

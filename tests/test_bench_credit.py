@@ -261,6 +261,7 @@ def test_precision_and_recall():
   }
 
 
+@pytest.mark.slow
 def test_accelerator_runs_on_whatever_is_there():
   found = accelerator.measure_here(options.Size(3, 4, 6), calls=2, scale=2**14)
   assert set(found["forms"]) == {"sparse", "dense"}
@@ -316,6 +317,7 @@ def assert_written(output):
   return results
 
 
+@pytest.mark.slow
 def test_binary_measures_the_sections_it_is_given(tmp_path):
   output = tmp_path / "found.json"
   done = run(

@@ -301,17 +301,25 @@ def test_traced_once():
   transforms.assert_traced_once(everything, (arguments(),))
 
 
+@functools.cache
+def compiled_adaptive(max_sweeps):
+  return jax.jit(
+    functools.partial(distances.adaptive_distances, max_sweeps=max_sweeps)
+  )
+
+
+compiled_edges = jax.jit(distances.edge_distances)
+
+
 @pytest.mark.parametrize("max_sweeps", [1, 3, 100])
 @pytest.mark.parametrize("shape", large_graphs.SHAPES)
 def test_adaptive_equals_edges_before_and_after_it_turns(shape, max_sweeps):
-  adaptive = jax.jit(
-    functools.partial(distances.adaptive_distances, max_sweeps=max_sweeps)
-  )
+  adaptive = compiled_adaptive(max_sweeps)
   for seed, kind in enumerate(random_groups.COST_KINDS):
     graph = large_graphs.random_graph(seed, shape, kind)
     np.testing.assert_array_equal(
       np.asarray(adaptive(graph)).view(np.uint32),
-      np.asarray(jax.jit(distances.edge_distances)(graph)).view(np.uint32),
+      np.asarray(compiled_edges(graph)).view(np.uint32),
     )
 
 

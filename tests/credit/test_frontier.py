@@ -110,6 +110,7 @@ def test_unit_costs_relax_every_edge_once(shape, chunks):
   assert found.turns <= expected // chunks[0] + levels + 1
 
 
+@pytest.mark.slow
 def test_work_on_a_chain_is_linear():
   """4000 edges relaxed where sweeps over all edges would relax 4000^2."""
   graph = large_graphs.chain(4000, cost=0.5)

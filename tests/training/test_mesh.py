@@ -45,6 +45,7 @@ def batch(data):
   return jax.device_get((rollouts, advantage, following, metrics))
 
 
+@pytest.mark.slow
 def test_rollouts_are_those_of_one_device():
   assert experiment(DEVICES).mesh.size == DEVICES
   one, several = batch(1)[0], batch(DEVICES)[0]
@@ -56,12 +57,14 @@ def test_rollouts_are_those_of_one_device():
   np.testing.assert_allclose(one.log_prob, several.log_prob, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_advantages_are_those_of_one_device():
   one, several = batch(1)[1], batch(DEVICES)[1]
   assert one.any()
   np.testing.assert_allclose(one, several, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_parameters_and_metrics_are_those_of_one_device():
   before = jax.device_get(loop.initial_state(experiment(1), 0).params)
   after, others = batch(1)[2], batch(DEVICES)[2]
@@ -77,6 +80,7 @@ def test_parameters_and_metrics_are_those_of_one_device():
     )
 
 
+@pytest.mark.slow
 def test_programs_are_compiled_once_and_the_state_stays_on_the_mesh():
   built = experiment(DEVICES)
   start = loop.initial_state(built, 0)
