@@ -3,9 +3,11 @@
 python -m experiments.train --config=experiments/configs/household_all.py \
   --workdir=runs/household_all
 
-Wall time: not measured; an update has 128 rollouts of 50 steps at most.
-To expect: not measured. Even among admissible actions random play succeeds in
-1.7 % of episodes, so groups without any success are the rule at first.
+Wall time: about a minute and a half for the 60 updates on two CPU cores.
+To expect: success on the panel reaches 0.34 with graphgpo, 0.16 with grpo and
+0.01 with gigpo (one seed each): groups without any success are the rule at
+first, since even among admissible actions random play succeeds in 1.7 % of
+episodes.
 """
 
 from experiments.configs import household

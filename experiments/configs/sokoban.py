@@ -3,8 +3,9 @@
 python -m experiments.train --config=experiments/configs/sokoban.py \
   --workdir=runs/sokoban
 
-Wall time: WALL
-To expect: EXPECT
+Wall time: not measured on a quiet machine; some minutes on two CPU cores.
+To expect: success on the panel rises from 0.18 to about 0.75 with graphgpo and
+0.7 with gigpo (one seed each, so neither is shown to be better).
 """
 
 import ml_collections
@@ -17,8 +18,8 @@ def get_config():
   config = household.get_config()
   config.num_updates = 120
   config.eval_every = 5
-  # Chosen on seed 100 by the panel 2026, from household's settings and three
-  # others; moves against a wall are masked out.
+  # Chosen on seed 100 and panel 2026; see BUILD_NOTES.md. Moves against a wall
+  # are masked out.
   config.policy.width = 64
   config.policy.mask_actions = True
   config.optimizer.learning_rate = 1e-3
