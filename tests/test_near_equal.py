@@ -1,6 +1,5 @@
 """Near-equal texts as one state, against all pairs and their closure."""
 
-import collections
 import doctest
 import itertools
 import subprocess
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-import graphgpo_jax
 from experiments import near_equal_texts
 from graphgpo_jax.tables import closure, near_equal, state_keys
 from tests import near_equal_oracle as oracle
@@ -172,51 +170,6 @@ def test_same_in_another_process():
   )
   expected = merge(generate(150, seed=1), threshold=0.8).tolist()
   assert found.stdout.strip() == str(expected)
-
-
-def test_advantages_are_those_of_the_merged_states():
-  """Nodes merge and so do advantage groups: a clock changes nothing."""
-  rng = np.random.default_rng(5)
-  rooms = [
-    f"You are in the {room}. Exits lead north and south. There is a door and "
-    "a window here. The time is "
-    for room in ("wide cellar", "old library", "green garden", "attic", "hall")
-  ]
-  steps = collections.defaultdict(list)
-  clocks = itertools.count(100)
-  for trajectory in range(12):
-    path = rng.integers(0, len(rooms), 7)
-    texts = [f"{rooms[room]}{next(clocks)}" for room in path]
-    for t in range(6):
-      steps["task"].append(trajectory % 2)
-      steps["trajectory"].append(trajectory)
-      steps["t"].append(t)
-      steps["observation"].append(texts[t])
-      steps["next_observation"].append(texts[t + 1])
-      steps["success"].append(trajectory % 3 == 0)
-      steps["room"].append(path[t])
-      steps["next_room"].append(path[t + 1])
-  both = steps["observation"] + steps["next_observation"]
-  keys = state_keys.pack_lanes(merge(both, steps["task"] * 2, threshold=0.85))
-  columns = {name: steps[name] for name in ("task", "trajectory", "t")}
-  columns["success"] = steps["success"]
-  given = graphgpo_jax.assign_credit(
-    {
-      **columns,
-      "observation": keys[:72].view(np.int64),
-      "next_observation": keys[72:].view(np.int64),
-    }
-  )
-  expected = graphgpo_jax.assign_credit(
-    {
-      **columns,
-      "observation": steps["room"],
-      "next_observation": steps["next_room"],
-    }
-  )
-  assert np.count_nonzero(expected["graph_advantage"]) > 30
-  for name, column in expected.items():
-    np.testing.assert_allclose(given[name], column, atol=1e-6)
 
 
 def test_docstring_runs():
