@@ -39,6 +39,9 @@ class Steps:
   last: chex.Array  # bool [E], the step is its rollout's last
   action_valid: chex.Array  # bool [E], the action was admissible
   mask: chex.Array  # bool [E], True where there is a step
+  # int32 [E], which action was taken, at least 0; None: not known, an action
+  # is then told by where it led (see `action_ids`).
+  action: chex.Array | None = None
 
 
 @chex.dataclass(frozen=True)
@@ -229,6 +232,18 @@ def edge_weights(steps: Steps) -> chex.Array:
   weights = jnp.zeros((num_steps,), jnp.float32)
   weights = weights.at[order].set(1.0 / number[edge], unique_indices=True)
   return jnp.where(known, weights, 0.0)
+
+
+def action_ids(steps: Steps) -> chex.Array:
+  """Which action each step took, int32 [E]; that it led where it led, without.
+
+  Args:
+    steps: Steps of one group, [E].
+
+  Returns:
+    int32 [E]: `steps.action`, or the target where actions are not known.
+  """
+  return steps.target if steps.action is None else steps.action
 
 
 def _index(ids: chex.Array, size: int) -> chex.Array:

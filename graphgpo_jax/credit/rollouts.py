@@ -28,6 +28,7 @@ def merge_rollouts(
   mask: chex.Array,
   *,
   cost: chex.Array | None = None,
+  action: chex.Array | None = None,
   max_nodes: int | None = None,
 ) -> MergedRollouts:
   """Merges M rollouts of one task into the steps of one graph.
@@ -40,6 +41,7 @@ def merge_rollouts(
     action_valid: bool [M, T], the action was admissible.
     mask: bool [M, T], True where there is a step; a rollout's steps come first.
     cost: float32 [M, T], cost of each step, at least 0; 1 without it.
+    action: int32 [M, T], the action of each step; not known without it.
     max_nodes: N, node limit, the sink included; `node_limit` without it.
 
   Returns:
@@ -78,6 +80,7 @@ def merge_rollouts(
     last=last.reshape(-1),
     action_valid=action_valid.reshape(-1),
     mask=mask.reshape(-1),
+    action=None if action is None else action.reshape(-1),
   )
   return MergedRollouts(
     steps=steps, num_nodes=nodes.num_nodes, overflow=nodes.overflow

@@ -1,0 +1,72 @@
+"""Credit estimators: each a composition of backup, signal, normaliser, mix.
+
+An estimator is a function `(steps, graph, distance, **options) -> Credit` of
+ONE group; `credit_group` builds the graph and its distances and calls it.
+"""
+
+from collections.abc import Callable, Mapping
+
+import chex
+
+from graphgpo_jax.credit import distances
+from graphgpo_jax.credit import graph as graph_lib
+from graphgpo_jax.credit.estimators.episode import grpo, rloo
+from graphgpo_jax.credit.estimators.parts import (
+  Credit,
+  Estimator,
+  episode_advantage,
+  step_distances,
+)
+from graphgpo_jax.credit.estimators.paths import graphgpo
+from graphgpo_jax.credit.estimators.returns import gigpo
+
+StateGraph = graph_lib.StateGraph
+Steps = graph_lib.Steps
+
+__all__ = [
+  "ESTIMATORS",
+  "Credit",
+  "Estimator",
+  "credit_group",
+  "episode_advantage",
+  "gigpo",
+  "graphgpo",
+  "grpo",
+  "rloo",
+  "step_distances",
+]
+
+ESTIMATORS: Mapping[str, Estimator] = {
+  "graphgpo": graphgpo,
+  "gigpo": gigpo,
+  "grpo": grpo,
+  "rloo": rloo,
+}
+
+
+def credit_group(
+  steps: Steps,
+  estimator: Estimator = graphgpo,
+  *,
+  max_nodes: int,
+  max_edges: int | None = None,
+  backup: Callable[[StateGraph], chex.Array] = distances.shortest_distances,
+  **options,
+) -> tuple[Credit, StateGraph, chex.Array]:
+  """Steps of one group to their credit: graph, distance, estimator.
+
+  Args:
+    steps: Steps of one group, [E].
+    estimator: function `(steps, graph, distance, **options) -> Credit`.
+    max_nodes: N, node limit, the sink included.
+    max_edges: edge limit; none without it.
+    backup: distance of every node of the graph.
+    **options: keywords of the estimator.
+
+  Returns:
+    Credit [E], StateGraph, and the distances float32 [N] (+inf where SUCCESS
+    cannot be reached).
+  """
+  graph = graph_lib.build_graph(steps, max_nodes=max_nodes, max_edges=max_edges)
+  distance = backup(graph)
+  return estimator(steps, graph, distance, **options), graph, distance
