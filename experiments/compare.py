@@ -5,18 +5,19 @@ python -m experiments.compare --config=experiments/configs/household.py \
 
 Writes `<estimator>-<seed>/metrics.jsonl` of every run, `results.json`,
 `table.md` and `curves.png`. Runs that the workdir holds in full already are
-read and not repeated.
+read and not repeated. `--estimators=all` takes every estimator there is.
 """
 
 import json
-import pathlib
 import time
 
 import jax
+import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import running
+from experiments import choices, running
+from graphgpo_jax.report import comparison_tables
 from graphgpo_jax.report import curves as curves_lib
 from graphgpo_jax.training import (
   comparison,
@@ -34,27 +35,23 @@ _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder for all that is written.", required=True
 )
 _ESTIMATORS = flags.DEFINE_list(
-  "estimators", ["graphgpo", "gigpo", "grpo"], "Names of estimators."
+  "estimators",
+  ["graphgpo", "gigpo", "grpo"],
+  "Names of estimators, or all.",
 )
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the runs.")
-
-
-def _curve(path: pathlib.Path) -> dict[int, float]:
-  if not path.exists():
-    return {}
-  return {
-    int(line["step"]): line["eval/success"]
-    for line in metrics.read_metrics(path)
-    if "eval/success" in line
-  }
+_REFERENCE = flags.DEFINE_string(
+  "reference",
+  None,
+  "Estimator that the others are compared with; graphgpo without this flag, if "
+  "it is among them.",
+)
 
 
 def _run(experiment, estimator, seed, folder, bar, done):
   """Plays one run from its start and writes its metrics."""
-  path = folder / "metrics.jsonl"
   # A run that was stopped is repeated as a whole: it is a matter of seconds.
-  path.unlink(missing_ok=True)
-  folder.mkdir(parents=True, exist_ok=True)
+  (folder / "metrics.jsonl").unlink(missing_ok=True)
   writer = metrics.MetricsWriter(folder, tensorboard=False)
   start = loop.initial_state(experiment, seed)
   for state, values in loop.iterate(
@@ -67,74 +64,106 @@ def _run(experiment, estimator, seed, folder, bar, done):
   writer.close()
 
 
-def _seeds() -> list[int]:
-  try:
-    seeds = [int(seed) for seed in _SEEDS.value]
-  except ValueError as error:
+def _claim(config, runs):
+  """Claims the workdir and every run's folder in it; returns the workdir.
+
+  The options of an estimator bind its own runs alone: those of others may
+  change, or others come, without any of these having to be run again.
+  """
+  shared = config.copy_and_resolve_references()
+  with shared.unlocked():
+    shared.estimator_options = ml_collections.ConfigDict()
+  folder = workdir.claim_workdir(_WORKDIR.value, shared)
+  for name, seed in runs:
+    own = shared.copy_and_resolve_references()
+    with own.unlocked():
+      own.estimator, own.seed = name, seed
+      own.estimator_options[name] = config.estimator_options.get(
+        name, ml_collections.ConfigDict()
+      )
+    workdir.claim_workdir(folder / f"{name}-{seed}", own)
+  return folder
+
+
+def _reference(names):
+  """The estimator to compare with, or None."""
+  if _REFERENCE.value is None:
+    return "graphgpo" if "graphgpo" in names else None
+  if _REFERENCE.value not in names:
     raise ValueError(
-      f"--seeds takes integers, got {','.join(_SEEDS.value)}"
-    ) from error
-  if not seeds or len(set(seeds)) < len(seeds):
-    raise ValueError(f"--seeds takes distinct integers, got {seeds}")
-  return seeds
+      f"--reference={_REFERENCE.value} is none of --estimators="
+      f"{','.join(names)}"
+    )
+  return _REFERENCE.value
+
+
+def _write(folder, config, curves, reference):
+  """Writes table, numbers and picture of the workdir; returns the table."""
+  total = config.num_updates
+  first = next(iter(next(iter(curves.values())).values()))
+  checkpoints = sorted(
+    {max(1, total * part // 5) for part in range(1, 6)} & set(first)
+  )
+  summary = comparison.summarise(
+    curves, checkpoints=checkpoints, reference=reference
+  )
+  text = comparison_tables.tables(summary, reference=reference)
+  (folder / "table.md").write_text(text + "\n")
+  results = {"summary": summary, "curves": curves}
+  (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+  curves_lib.draw_curves(
+    curves,
+    folder / "curves.png",
+    title=f"{config.environment.name}: success by update",
+    reference=reference,
+  )
+  return text
 
 
 def main(argv):
   """Runs the binary."""
   running.refuse_arguments(argv)
   started = time.monotonic()
-  config, seeds = _CONFIG.value, _seeds()
-  names = _ESTIMATORS.value
-  if not names or len(set(names)) < len(names):
-    raise ValueError(f"--estimators takes distinct names, got {names}")
+  config, seeds = _CONFIG.value, choices.seeds(_SEEDS.value)
+  names = choices.estimator_names(_ESTIMATORS.value)
+  reference = _reference(names)
   settings.check_config(config)
   running.split_cpu(config)
-  for name in names:
-    settings.make_estimator(name, {})
   curves_lib.require_matplotlib()
   # Before the folder is claimed: what is refused here must not stand there.
   experiment = settings.Experiment(config)
-  folder = workdir.claim_workdir(_WORKDIR.value, config)
   runs = [(name, seed) for seed in seeds for name in names]
+  folder = _claim(config, runs)
   total = config.num_updates
   bar = progress.Progress(total * len(runs), title="compare")
-  curves: dict[str, dict[int, dict[int, float]]] = {name: {} for name in names}
+  curves: dict[str, dict[int, comparison.Curve]] = {name: {} for name in names}
   compiled = False
   with bar.running():
     for index, (name, seed) in enumerate(runs):
       place = folder / f"{name}-{seed}"
-      curve = _curve(place / "metrics.jsonl")
-      if max(curve, default=-1) < total:
+      path = place / "metrics.jsonl"
+      curve = comparison.read_curve(path, num_updates=total)
+      if curve is None:
         if not compiled:
           bar.write("compiling: about half a minute before the first update")
           compiled = True
         _run(experiment, name, seed, place, bar, index * total)
-        curve = _curve(place / "metrics.jsonl")
+        curve = comparison.read_curve(path, num_updates=total)
+        if curve is None:
+          raise OSError(f"{path} was changed by someone else while it was used")
       curves[name][seed] = curve
       reached = comparison.updates_to(curve, 0.9)
       bar.write(
         f"{name}, seed {seed}: success {curve[total]:.2f} at update {total}, "
         + (f"90 % at update {reached}" if reached is not None else "90 % never")
       )
-  checkpoints = sorted(
-    {max(1, total * part // 5) for part in range(1, 6)}
-    & set(next(iter(curves[names[0]].values())))
-  )
-  summary = comparison.summarise(curves, checkpoints=checkpoints)
-  text = comparison.table(summary)
-  (folder / "table.md").write_text(text + "\n")
-  results = {"summary": summary, "curves": curves}
-  (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-  picture = folder / "curves.png"
-  title = f"{config.environment.name}: success by update"
-  curves_lib.draw_curves(curves, picture, title=title)
+  text = _write(folder, config, curves, reference)
   print(f"\n{text}\n")
   print(
     f"{len(runs)} runs of {total} updates in "
-    f"{time.monotonic() - started:.0f} s on {jax.default_backend()}; "
-    "mean ± 95 % interval over seeds"
+    f"{time.monotonic() - started:.0f} s on {jax.default_backend()}"
   )
-  print(f"table:   {folder / 'table.md'}\npicture: {picture}")
+  print(f"table:   {folder / 'table.md'}\npicture: {folder / 'curves.png'}")
 
 
 if __name__ == "__main__":

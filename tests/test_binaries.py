@@ -177,6 +177,7 @@ def test_train_refuses_a_key_that_does_not_exist(place):
     ("compare", ["--estimators="], "estimators"),
     ("compare", ["--seeds=0,x"], "seeds"),
     ("compare", ["--seeds=1,1"], "seeds"),
+    ("compare", ["--reference=rloo"], "reference"),
   ],
 )
 @pytest.mark.slow
@@ -226,7 +227,10 @@ def test_compare_writes_a_table_and_a_picture(place):
   folder = place / "compare"
   table = (folder / "table.md").read_text()
   assert table in output
-  assert table.count("\n") == 4
+  # Two tables of two rows each, and what their columns mean.
+  means, robust, legend = table.split("\n\n")
+  assert means.count("\n") == robust.count("\n") == 3
+  assert "P(area > graphgpo's)" in robust and "bootstrap" in legend
   assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
   results = json.loads((folder / "results.json").read_text())
   assert set(results["summary"]) == {"graphgpo", "grpo"}
@@ -243,6 +247,8 @@ def test_compare_writes_a_table_and_a_picture(place):
     without_times(folder / f"{name}-1")[0] for name in ("graphgpo", "grpo")
   ]
   assert starts[0] == starts[1]
+  # Options of an estimator bind its own runs: these of rloo change none.
+  arguments.append("--config.estimator_options.rloo.invalid_penalty=0.2")
   # What is there is read, and not run again; what was cut is.
   kept = (folder / "grpo-0" / "metrics.jsonl").read_bytes()
   cut = folder / "grpo-1" / "metrics.jsonl"
@@ -253,3 +259,8 @@ def test_compare_writes_a_table_and_a_picture(place):
   assert (folder / "grpo-0" / "metrics.jsonl").read_bytes() == kept
   assert without_times(folder / "grpo-1") == expected
   assert (folder / "table.md").read_text() == table
+  arguments.append("--config.estimator_options.grpo.invalid_penalty=0.2")
+  status, _, errors = run(place, "compare", *arguments, workdir="compare")
+  line = refused(status, errors)
+  assert "grpo-0 holds another config" in line
+  assert "estimator_options.grpo.invalid_penalty" in line

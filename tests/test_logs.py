@@ -8,14 +8,17 @@ import pytest
 from hypothesis import strategies as st
 
 from graphgpo_jax import tables
+from graphgpo_jax.credit import estimators
 from graphgpo_jax.tables.logs import credit_file as credit_file_lib
-from graphgpo_jax.tables.logs import jsonl_source, spill
+from graphgpo_jax.tables.logs import jsonl_source, records, spill
 from tests import log_files, oracle
 
 credit_file = credit_file_lib.credit_file
 
 PARQUET = pytest.param("parquet", marks=pytest.mark.extra("logs"))
 FORMATS = ["jsonl", PARQUET]
+# Estimators that see all there is to see of a log: the others are slow tests.
+FEW = ("gigpo", "grpo", "rloo", "hgpo", "salt")
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +56,14 @@ def test_equals_assign_credit(tmp_path, order, rows_per_commit, before, after):
   assert sorted(tmp_path.iterdir()) == sorted([source, output])
 
 
-@pytest.mark.parametrize("estimator", ["gigpo", "grpo", "rloo"])
+OTHERS = [
+  pytest.param(name, marks=[] if name in FEW else pytest.mark.slow)
+  for name in estimators.ESTIMATORS
+  if name != "graphgpo"
+]
+
+
+@pytest.mark.parametrize("estimator", OTHERS)
 @pytest.mark.parametrize("optional", [False, True])
 def test_other_estimators(tmp_path, estimator, optional):
   table = table_of(2, "dealt out", optional=optional)
@@ -62,6 +72,43 @@ def test_other_estimators(tmp_path, estimator, optional):
   credit_file(str(source), str(output), estimator, rows_per_commit=20)
   credit = tables.assign_credit(table, estimator)
   log_files.assert_holds(output, table, credit)
+
+
+@pytest.mark.parametrize("order", ["in order", "dealt out", "mixed"])
+@pytest.mark.parametrize("before", FORMATS)
+@pytest.mark.parametrize("kind", [str, lambda name: name + 7 * "é", ord])
+def test_actions(tmp_path, order, before, kind):
+  table = table_of(7, order, states=2)
+  table["action"] = [kind(name) for name in table["action"]]
+  source, output = tmp_path / f"in.{before}", tmp_path / "out"
+  log_files.write(source, table)
+  credit_file(str(source), str(output), "salt", rows_per_commit=20)
+  credit = tables.assign_credit(table, "salt")
+  log_files.assert_holds(output, table, credit)
+  alike = tables.assign_credit(
+    table | {"action": ["a"] * len(table["t"])}, "salt"
+  )
+  assert (alike["advantage"] != credit["advantage"]).any()
+
+
+def test_records_hold_actions_only_where_they_are_read():
+  assert "action" not in records.record_type(("cost", "reward")).names
+  assert records.record_type(("cost",)).itemsize == 64
+  assert records.record_type(("cost", "action")).itemsize == 72
+
+
+def test_rows_that_name_no_rollout_beside_actions(tmp_path):
+  """Marks between records are of the records' own kind."""
+  table = table_of(8, "in order")
+  table["trajectory"][5] = None
+  log_files.write(tmp_path / "in", table)
+  found = credit_file(
+    str(tmp_path / "in"), str(tmp_path / "out"), "salt", on_error="skip"
+  )
+  assert found.left_out > 1
+  assert len(log_files.read(tmp_path / "out")["t"]) == (
+    len(table["t"]) - found.left_out
+  )
 
 
 @hypothesis.settings(max_examples=20, deadline=None)

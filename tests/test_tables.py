@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from graphgpo_jax import tables
 from graphgpo_jax.credit import estimators, graph
-from graphgpo_jax.tables import table_device
-from tests import oracle
+from graphgpo_jax.tables import packing, table_device, table_options
+from tests import family_oracle, oracle
 
 PAPER = {"add_step_cost": True, "distinct_edges": True, "per_rollout": True}
 # Few sets of compiled options, so that the file compiles few times; numbers
@@ -84,6 +84,131 @@ def test_equals_the_oracle(estimator, static, seed, states, optional):
     assert np.isfinite(column).all()
 
 
+FAMILY = {
+  "hgpo": {"history_alpha": 0.5},
+  "g2po": {"fail_value": -1.0},
+  "pgpo": {"alpha": 1.5, "potential_weight": 2.0},
+  "gagpo": {"gae_lambda": 0.5},
+  "salt": {"invalid_penalty": 0.5},
+}
+
+
+@pytest.mark.parametrize("estimator", FAMILY)
+@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.given(
+  seed=st.integers(0, 2**32), states=st.integers(1, 6), optional=st.booleans()
+)
+def test_the_family_equals_its_oracle(estimator, seed, states, optional):
+  table = oracle.random_table(seed, states=states, optional=optional)
+  options = FAMILY[estimator] | {"epsilon": 1e-3, "step_weight": 2.0}
+  found = tables.assign_credit(table, estimator, **options)
+  expected = family_oracle.assign_credit(table, estimator, **options)
+  for name in ("step_return", "step_advantage", "advantage"):
+    np.testing.assert_allclose(
+      found[name], expected[name], rtol=1e-4, atol=1e-3, err_msg=name
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("estimator", estimators.ESTIMATORS)
+def test_every_estimator_by_its_name(estimator):
+  table = oracle.random_table(9)
+  found = tables.assign_credit(table, estimator)
+  for name, column in found.items():
+    assert column.shape == (len(table["t"]),)
+    assert np.isfinite(column).all(), name
+  step = {
+    "graphgpo": ["graph_return", "graph_advantage"],
+    "tigpo": ["graph_return", "graph_advantage"],
+    "grpo": [],
+    "rloo": [],
+  }.get(estimator, ["step_return", "step_advantage"])
+  assert list(found) == [
+    "distance",
+    "next_distance",
+    *step,
+    "episode_advantage",
+    "advantage",
+  ]
+  assert found["advantage"].any()
+
+
+@pytest.mark.parametrize("estimator", estimators.ESTIMATORS)
+def test_actions_are_read_where_it_is_said(estimator):
+  """By the equations themselves: whether the action is an input of any."""
+  shape = jax.ShapeDtypeStruct((9,), jax.numpy.float32)
+  kinds = dict.fromkeys(("cost", "reward", "episode_return"), shape.dtype)
+  kinds |= dict.fromkeys(("source", "target", "action"), jax.numpy.int32)
+
+  def credit(columns):
+    return estimators.credit_group(
+      graph.Steps(**columns), estimators.ESTIMATORS[estimator], max_nodes=9
+    )[0]
+
+  columns = {
+    name: jax.ShapeDtypeStruct((9,), kinds.get(name, bool))
+    for name in graph.Steps.__dataclass_fields__
+  }
+  traced = jax.make_jaxpr(credit)(columns).jaxpr
+  action = traced.invars[sorted(columns).index("action")]
+  read = any(action is given for each in traced.eqns for given in each.invars)
+  assert read == (estimator in estimators.READS_ACTIONS)
+
+
+@pytest.mark.parametrize(
+  "rename",
+  [
+    lambda name: name,
+    lambda name: ord(name),
+    lambda name: {"press": [name, None]},
+    lambda name: name == "a" or (None if name == "b" else 2.5),
+  ],
+)
+def test_actions_may_be_anything_that_has_a_fingerprint(rename):
+  table = oracle.random_table(12, states=2, rollouts=6)
+  expected = tables.assign_credit(table, "salt")
+  renamed = table | {"action": [rename(name) for name in table["action"]]}
+  assert_close(tables.assign_credit(renamed, "salt"), expected, atol=0)
+  order = list(range(len(table["t"])))
+  random.Random(0).shuffle(order)
+  found = tables.assign_credit(oracle.reorder(renamed, order), "salt")
+  assert_close(
+    found, {name: column[order] for name, column in expected.items()}, 1e-6
+  )
+  del renamed["action"]
+  without = tables.assign_credit(renamed, "salt")
+  assert (without["advantage"] != expected["advantage"]).any()
+
+
+def test_an_action_without_a_fingerprint_is_named_where_it_is_read():
+  table = oracle.random_table(12)
+  table["action"][4] = object()
+  with pytest.raises(ValueError, match="column 'action', row 4: .*object"):
+    tables.assign_credit(table, "salt")
+  expected = tables.assign_credit(table | {"action": [0] * len(table["t"])})
+  assert_close(tables.assign_credit(table), expected, atol=0)
+
+
+@pytest.mark.parametrize(
+  ("estimator", "sent"), [("graphgpo", False), ("salt", True)]
+)
+def test_actions_are_sent_only_where_they_are_read(
+  monkeypatch, estimator, sent
+):
+  seen = []
+  credit_groups = packing.table_device.credit_groups
+
+  def spy(*arrays, action=None, **options):
+    seen.append(action)
+    return credit_groups(*arrays, action=action, **options)
+
+  monkeypatch.setattr(packing.table_device, "credit_groups", spy)
+  tables.assign_credit(oracle.random_table(1), estimator)
+  assert seen and all((action is not None) == sent for action in seen)
+  for action in seen:
+    assert not sent or (action.dtype == np.int32 and action.max() <= 256)
+
+
 @hypothesis.settings(max_examples=25, deadline=None)
 @hypothesis.given(seed=st.integers(0, 2**32))
 def test_order_of_rows_does_not_matter(seed):
@@ -150,7 +275,11 @@ def corridor(lengths, success=True):
   return table
 
 
-@pytest.mark.parametrize("estimator", ["graphgpo", "gigpo", "grpo", "rloo"])
+# g2po compares the gain of a step with those of all others, which differ here.
+@pytest.mark.parametrize(
+  "estimator",
+  ["graphgpo", "gigpo", "grpo", "rloo", "hgpo", "pgpo", "gagpo", "salt"],
+)
 @pytest.mark.parametrize("success", [True, False])
 def test_equal_values_give_exactly_zero(estimator, success):
   found = tables.assign_credit(
@@ -340,3 +469,44 @@ def test_each_group_has_room_for_its_slots_and_the_sink(sizes):
     for number in (1, 17, 200, 5000):
       batches = table_device.batch_sizes(number, size)
       assert sum(batches) >= number > sum(batches[:-1])
+
+
+@pytest.mark.parametrize(
+  ("estimator", "option", "values", "expected"),
+  [
+    ("hgpo", "history_length", [-1, 1.0, True, "2", None], "a whole number"),
+    ("hgpo", "history_alpha", [float("nan"), float("inf"), "1"], "a finite"),
+    ("hgpo", "episode_base", [1, "yes", None], "True or False"),
+    ("hgpo", "discount", [1.1, -0.1, True], "a number from 0 to 1"),
+    ("hgpo", "weight_epsilon", [0.0, float("inf")], "a number above 0"),
+    ("g2po", "fail_value", [float("inf"), None, 1e39], "a finite number"),
+    ("pgpo", "alpha", [-1.0, 10**400], "a number of at least 0"),
+    ("pgpo", "potential_discount", [2.0], "a number from 0 to 1"),
+    ("gagpo", "gae_lambda", [1.5, float("nan")], "a number from 0 to 1"),
+    ("graphhca", "power", [0.5, float("nan")], "a number of at least 1, or"),
+    ("graphhca", "floor", [0.0, -1.0], "a number above 0"),
+    ("graphhca", "use_costs", [0], "True or False"),
+    ("graphhca", "resolution", [-1e-9], "a number of at least 0"),
+    ("crbc", "floor", [float("inf")], "a number above 0"),
+  ],
+)
+def test_option_of_the_family_out_of_range(estimator, option, values, expected):
+  for value in values:
+    with pytest.raises(ValueError) as caught:
+      table_options.read_options(estimator, {option: value})
+    assert f"option {option!r}: expected {expected}" in str(caught.value)
+
+
+def test_power_may_be_infinite():
+  options = table_options.read_options("graphhca", {"power": float("inf")})
+  assert options.traced["power"] == float("inf")
+
+
+def test_naming_a_default_changes_nothing():
+  plain = table_options.read_options("hgpo", {})
+  named = table_options.read_options(
+    "hgpo", {"history_length": np.int64(2), "episode_base": False}
+  )
+  assert plain == named
+  assert "ddof" not in plain.traced  # Its two normalisers differ in it.
+  assert table_options.read_options("g2po", {}).traced["ddof"] == 1.0

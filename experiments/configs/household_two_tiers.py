@@ -6,9 +6,9 @@ python -m experiments.train \
 
 Wall time: about a minute for the 60 updates on two CPU cores, with
 compilation.
-To expect: 90 % on the panel at update 30 to 38 with graphgpo, for three seeds in
-five; the others stood at 0.6 to 0.7 after 60 updates. Within these, one seed in
-five with gigpo and one with grpo got there.
+To expect: 90 % on the panel at update 30 to 38 with graphgpo, for three seeds
+in five; the others stood at 0.6 to 0.7 after 60 updates. Within these, one seed
+in five with gigpo and one with grpo got there.
 """
 
 from experiments.configs import household

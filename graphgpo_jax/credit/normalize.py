@@ -1,9 +1,9 @@
 """Against what a step is compared: normalisers over segments of the steps.
 
 A normaliser is called as `normalize(values, segment, mask, weight,
-num_segments=..., center_singletons=...)`: `mean_std` and `mean_only` are the
-two. Further keywords, such as epsilon, are fixed with `functools.partial` where
-one is passed as a strategy.
+num_segments=..., center_singletons=...)`: `mean_std`, `fixed_floor` and
+`mean_only`. Further keywords, such as epsilon, are fixed with
+`functools.partial` where one is passed as a strategy.
 """
 
 import chex
@@ -26,6 +26,17 @@ class _Statistics:
   level: chex.Array  # bool [E], all values that count are equal
 
 
+def _power_of_two_above(values):
+  """The least power of two above each positive float32."""
+  # Cheaper than frexp and ldexp: the exponent's bits, and one more.
+  bits = jax.lax.bitcast_convert_type(values, jnp.int32) & 0x7F800000
+  least_normal = jnp.int32(1 << 23)
+  floor = jax.lax.bitcast_convert_type(
+    jnp.maximum(bits, least_normal), jnp.float32
+  )
+  return 2.0 * floor
+
+
 def _statistics(values, segment, mask, weight, num_segments):
   """Deviations from the mean in units of the segment's scale."""
   chex.assert_rank([values, segment, mask, weight], 1)
@@ -44,8 +55,7 @@ def _statistics(values, segment, mask, weight, num_segments):
   # The bounds of a segment without an entry cross.
   level = lowest >= highest
   # A power of two, so that dividing by it rounds nothing.
-  _, exponent = jnp.frexp(jnp.where(level, 0.5, highest - lowest))
-  scale = jnp.ldexp(jnp.float32(1.0), exponent)[place]
+  scale = _power_of_two_above(jnp.where(level, 0.5, highest - lowest))[place]
   # Seen from the least value: the mean of values that differ in their last
   # digits alone would lose just these.
   units = (values - jnp.where(level, 0.0, lowest)[place]) / scale
@@ -68,6 +78,18 @@ def _statistics(values, segment, mask, weight, num_segments):
     scale=scale,
     number=number[place],
     level=level,
+  )
+
+
+def _standard_deviation(found, num_segments, ddof):
+  """Of each entry's segment, float32 [E], in the unit of the values."""
+  squares = sums.segment_sum_of_units(
+    jnp.where(found.level, 0.0, found.weight * found.deviation**2),
+    found.place,
+    num_segments=num_segments,
+  )
+  return found.scale * jnp.sqrt(
+    squares[found.place] / jnp.maximum(found.number - ddof, 1.0)
   )
 
 
@@ -107,19 +129,57 @@ def mean_std(
     float32 [E], no unit. No gradient flows through it.
   """
   found = _statistics(values, segment, mask, weight, num_segments)
-  squares = sums.segment_sum_of_units(
-    jnp.where(found.level, 0.0, found.weight * found.deviation**2),
-    found.place,
-    num_segments=num_segments,
-  )
-  std = found.scale * jnp.sqrt(
-    squares[found.place] / jnp.maximum(found.number - ddof, 1.0)
-  )
+  std = _standard_deviation(found, num_segments, ddof)
   result = found.scale * found.deviation / (std + epsilon)
   result = jnp.where(found.level, 0.0, result)
   if not center_singletons:
     alone = (found.number > 0) & (found.number < 1.5)
     result = jnp.where(alone, values / (1.0 + epsilon), result)
+  return jax.lax.stop_gradient(jnp.where(found.mask, result, 0.0))
+
+
+def fixed_floor(
+  values: chex.Array,
+  segment: chex.Array,
+  mask: chex.Array,
+  weight: chex.Array,
+  *,
+  num_segments: int,
+  floor: float = 0.1,
+  ddof: int = 0,
+  center_singletons: bool = True,
+) -> chex.Array:
+  """Deviation from the mean in units of a deviation of at least the floor.
+
+  A = (x - mean) / max(std, floor): small differences stay small, where
+  `mean_std` would blow them up to unit size. Exactly 0 where the values that
+  count in a segment are all equal.
+
+  Args:
+    values: float32 [E].
+    segment: int32 [E] in [0, num_segments); entries outside get 0.
+    mask: bool [E], entries that get a result; others are 0.
+    weight: float32 or bool [E], from 0 to 1: how much an entry counts in the
+      statistics; see `mean_std`.
+    num_segments: static number of segments.
+    floor: least deviation that is divided by, above 0, in the unit of
+      `values`.
+    ddof: 0 for the population's deviation, 1 for the sample's.
+    center_singletons: a segment with one observation gives 0. If False it
+      has mean 0 and deviation 1.
+
+  Returns:
+    float32 [E], no unit. No gradient flows through it.
+
+  Reference: arXiv 2609.35082 (CRBC).
+  """
+  found = _statistics(values, segment, mask, weight, num_segments)
+  std = _standard_deviation(found, num_segments, ddof)
+  result = found.scale * found.deviation / jnp.maximum(std, floor)
+  result = jnp.where(found.level, 0.0, result)
+  if not center_singletons:
+    alone = (found.number > 0) & (found.number < 1.5)
+    result = jnp.where(alone, values / jnp.maximum(floor, 1.0), result)
   return jax.lax.stop_gradient(jnp.where(found.mask, result, 0.0))
 
 

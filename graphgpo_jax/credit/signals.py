@@ -153,3 +153,100 @@ def invalid_action_penalty(
   if only_with_success:
     penalty = penalty * jnp.any(mask & success).astype(jnp.float32)
   return penalty
+
+
+def difference(here: chex.Array, there: chex.Array) -> chex.Array:
+  """What a step adds to the worth of the state: Phi(s') - Phi(s).
+
+  Args:
+    here: float32 [E], worth of each step's source.
+    there: float32 [E], worth of its target, in the same unit.
+
+  Returns:
+    float32 [E], in that unit. No gradient flows through it.
+  """
+  chex.assert_equal_shape([here, there])
+  return jax.lax.stop_gradient(there - here)
+
+
+def log_difference(
+  here: chex.Array, there: chex.Array, *, floor: chex.Numeric = 0.01
+) -> chex.Array:
+  """By what factor a step raises the worth of the state, as a logarithm.
+
+  log max(Phi(s'), floor) - log max(Phi(s), floor)
+
+  Args:
+    here: float32 [E], worth of each step's source, at least 0.
+    there: float32 [E], worth of its target, in the same unit.
+    floor: worth below which states are not told apart, above 0.
+
+  Returns:
+    float32 [E], in nats. No gradient flows through it.
+
+  Reference: arXiv 2609.35084 (GraphHCA).
+  """
+  chex.assert_equal_shape([here, there])
+  return jax.lax.stop_gradient(
+    jnp.log(jnp.maximum(there, floor)) - jnp.log(jnp.maximum(here, floor))
+  )
+
+
+def td_error(
+  reward: chex.Array,
+  here: chex.Array,
+  there: chex.Array,
+  mask: chex.Array,
+  *,
+  discount: chex.Numeric,
+  rounding: float = 2e-6,
+) -> chex.Array:
+  """One-step temporal-difference error.
+
+  delta = r + discount * V(s') - V(s)
+
+  Args:
+    reward: float32 [E], reward units.
+    here: float32 [E], V of each step's source.
+    there: float32 [E], V of its target; 0 where nothing comes after.
+    mask: bool [E], True where there is a step.
+    discount: reward discount in [0, 1].
+    rounding: an error smaller than this share of its terms is float32's
+      rounding and exactly 0, so that no normaliser makes a signal of it.
+
+  Returns:
+    float32 [E], reward units; 0 in padding. No gradient flows through it.
+  """
+  chex.assert_equal_shape([reward, here, there, mask])
+  following = discount * there
+  error = reward + following - here
+  size = jnp.abs(reward) + jnp.abs(following) + jnp.abs(here)
+  told = mask & (jnp.abs(error) > rounding * size)
+  return jax.lax.stop_gradient(jnp.where(told, error, 0.0))
+
+
+def generalized_advantage(
+  error: chex.Array,
+  last: chex.Array,
+  mask: chex.Array,
+  *,
+  discount: chex.Numeric = 0.95,
+  gae_lambda: chex.Numeric = 0.95,
+) -> chex.Array:
+  """Generalised advantage estimate along each rollout.
+
+  A_t = sum_k (discount * gae_lambda)^k delta_{t+k}, to the rollout's end
+
+  Args:
+    error: float32 [E], `td_error` of each step.
+    last: bool [E], True at each rollout's last step.
+    mask: bool [E], True where there is a step.
+    discount: reward discount in [0, 1].
+    gae_lambda: in [0, 1]: 0 takes the step's own error, 1 all that follow.
+
+  Returns:
+    float32 [E], reward units; 0 in padding. No gradient flows through it.
+
+  Reference: arXiv 1506.02438.
+  """
+  return discounted_return(error, last, mask, discount=discount * gae_lambda)

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from graphgpo_jax.credit import graph as graph_lib
+from graphgpo_jax.credit import progress
 
 
 @chex.dataclass(frozen=True)
@@ -62,13 +63,7 @@ def graph_statistics(
     jnp.where(known, step_return, jnp.inf), place, num_nodes + 1
   )
   spread = jnp.where(known, (highest - lowest)[place], 0.0)
-  padded = jnp.concatenate([distance, jnp.full((1,), jnp.inf)])
-  next_place = jnp.where(
-    steps.mask & (steps.target >= 0) & (steps.target < num_nodes),
-    steps.target,
-    num_nodes,
-  )
-  closer = known & (padded[next_place] < padded[place])
+  closer = known & progress.makes_progress(steps, distance)
 
   def count(flags):
     return jnp.sum(flags, dtype=jnp.float32)

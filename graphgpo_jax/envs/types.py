@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, Protocol
 
 import chex
+import numpy as np
 
 State = Any
 Task = Any
@@ -23,6 +24,10 @@ class EnvironmentSpec:
     num_fixed_actions: actions P, ..., P + num_fixed_actions - 1, which belong
       to no token (directions, verbs).
     horizon: step limit T of an episode.
+    has_costs: steps may cost something else than 1; evaluation then reports
+      the cost of episodes.
+    action_groups: names of sets of actions, such as the fast ones, with the
+      actions; evaluation reports how much each set is used.
   """
 
   name: str
@@ -32,6 +37,8 @@ class EnvironmentSpec:
   pointer_start: int
   num_fixed_actions: int
   horizon: int
+  has_costs: bool = False
+  action_groups: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
   @property
   def num_actions(self) -> int:
@@ -54,15 +61,26 @@ class StepInfo:
 
   action_valid: chex.Array  # bool [], the action was admissible
   success: chex.Array  # bool [], the task was solved by this step
+  # float32 [], cost of what happened, at least 0, in the environment's unit
+  # (time, money, tokens); a step by default.
+  cost: chex.Array = dataclasses.field(
+    default_factory=lambda: np.ones((), np.float32)
+  )
 
 
 class Environment(Protocol):
   """Pure functions of arrays, unbatched; callers use `jax.vmap`.
 
   `step` takes any action in [0, A): one that is not admissible changes nothing
-  but the clock. An episode ends `terminated` (success or a dead end that the
-  rules declare) or `truncated` (step limit). Stepping past the end is allowed
-  and keeps every output finite; callers mask it.
+  but the clock. So does the action A, which no policy can choose: it waits, and
+  its `action_valid` means nothing. An episode ends `terminated` (success or a
+  dead end that the rules declare) or `truncated` (step limit). Stepping past
+  the end is allowed and keeps every output finite; callers mask it.
+
+  An environment whose steps have chance in them carries a PRNG key in its state
+  and has one method more, `with_chance(state, key) -> State`: the same state,
+  its further chance drawn from `key`. Rollouts of a task start from one state;
+  the method gives each a key of its own.
   """
 
   spec: EnvironmentSpec
@@ -91,4 +109,8 @@ class Environment(Protocol):
 
   def state_key(self, state: State) -> chex.Array:
     """uint32 [2]: equal exactly where the future depends on the same facts."""
+    ...
+
+  def admissible_actions(self, state: State) -> chex.Array:
+    """Bool [A], True where `step` would report the action as valid."""
     ...

@@ -13,6 +13,10 @@ ApplyFn = Callable[[Any, types.Observation], chex.Array]
 # Chooses actions [K] from keys [K] and logits [K, A].
 Chooser = Callable[[chex.PRNGKey, chex.Array], chex.Array]
 
+# Folded into a rollout's key for its world's chance; its actions take the folds
+# by the step, which are far below.
+_WORLD_STREAM = 0x776F726C
+
 
 @chex.dataclass(frozen=True)
 class Rollouts:
@@ -27,6 +31,11 @@ class Rollouts:
   mask: chex.Array  # bool [B, M, T], True where there is a step
   success: chex.Array  # bool [B, M]
   episode_return: chex.Array  # float32 [B, M]
+  # float32 [B, M, T], cost of each step in the environment's unit, 0 in
+  # padding; None: every step costs 1.
+  cost: chex.Array | None = None
+  # uint32 [B, 2], fingerprint of each task; None: not known.
+  task_key: chex.Array | None = None
 
 
 def sample_action(keys: chex.PRNGKey, logits: chex.Array) -> chex.Array:
@@ -79,17 +88,23 @@ def collect_rollouts(
 ) -> Rollouts:
   """Plays every task M times from the same start.
 
+  Where the world's steps have chance in them, that is, where the environment
+  has `with_chance(state, key)`, each rollout's start is given a key of its own:
+  rollouts of one task start alike and slip apart.
+
   Rollouts that have ended are carried along and masked; once all have ended
   the remaining iterations of the scan do nothing.
 
   Args:
-    environment: gives reset, step, state_key and the horizon T.
+    environment: gives reset, step, state_key and the horizon T; where it has
+      them, with_chance and task_fingerprint.
     apply_fn: `(params, observation) -> logits`, float32 [..., A].
     params: the policy's parameters.
     tasks: pytree of B tasks, leaves [B, ...].
     keys: PRNG keys [B]. The world's own randomness at reset is shared by a
-      group's rollouts; actions are drawn independently. What is drawn for a
-      task depends on its key alone, so batches may be cut anywhere.
+      group's rollouts; actions, and chance in the steps, are drawn
+      independently. What is drawn for a task depends on its key alone, so
+      batches may be cut anywhere.
     rollouts_per_task: M.
     choose: chooses the actions; the policy's own distribution by default.
     chunk_size: apply the policy to the rollouts that have not ended, so many at
@@ -116,6 +131,12 @@ def collect_rollouts(
     lambda leaf: jnp.repeat(leaf, rollouts_per_task, axis=0),
     (state, observation),
   )
+  with_chance = getattr(environment, "with_chance", None)
+  if with_chance is not None:
+    world_keys = jax.vmap(jax.random.fold_in, (0, None))(
+      action_keys, _WORLD_STREAM
+    )
+    state = jax.vmap(with_chance)(state, world_keys)
   step = jax.vmap(environment.step)
   state_key = jax.vmap(environment.state_key)
 
@@ -139,6 +160,7 @@ def collect_rollouts(
       "reward": jnp.where(alive, reward, 0.0).astype(jnp.float32),
       "action_valid": info.action_valid | ~alive,
       "mask": alive,
+      "cost": jnp.where(alive, info.cost, 0.0).astype(jnp.float32),
       "state_key": state_key(following),
     }
     success = success | (alive & info.success)
@@ -173,6 +195,7 @@ def collect_rollouts(
 
   records = jax.tree.map(by_group, records)
   first = state_key(state).reshape(num_tasks, rollouts_per_task, 1, 2)
+  fingerprint = getattr(environment, "task_fingerprint", None)
   return Rollouts(
     observation=records["observation"],
     state_keys=jnp.concatenate([first, records["state_key"]], axis=2),
@@ -183,6 +206,8 @@ def collect_rollouts(
     mask=records["mask"],
     success=success.reshape(num_tasks, rollouts_per_task),
     episode_return=jnp.sum(records["reward"], axis=2),
+    cost=records["cost"],
+    task_key=None if fingerprint is None else jax.vmap(fingerprint)(tasks),
   )
 
 

@@ -4,7 +4,6 @@ Everything of a row's own runs on the host in NumPy; graphs, distances and
 advantages run on the device, a compiled function for each of a few shapes.
 """
 
-import concurrent.futures
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -25,7 +24,9 @@ from graphgpo_jax.tables import (
 TableSummary = packing.TableSummary
 
 # Estimators that leave the single step out of it.
-_EPISODE_ONLY = (estimators.grpo, estimators.rloo)
+_EPISODE_ONLY = ("grpo", "rloo")
+# Estimators whose step signal is graphgpo's.
+_GRAPH_RETURN = ("graphgpo", "tigpo")
 
 
 def assign_credit(
@@ -51,13 +52,16 @@ def assign_credit(
     reward           optional; episode_return on the last step, else 0
     action_valid     optional; True
     cost             optional; 1, in cost units, at least 0
+    action           optional; what was done, of any type an observation may
+                     have. Read for estimators that tell actions apart, and
+                     for functions; without it an action is where it led
 
   Other columns are left alone.
 
   Args:
     steps: mapping of column name to sequence (lists, arrays, data frame).
-    estimator: "graphgpo", "gigpo", "grpo" or "rloo", or a function with the
-      signature of those in `credit.estimators`.
+    estimator: a name in `credit.ESTIMATORS`, or a function with the signature
+      of those.
     state_similarity: in (0, 1]; observations of a task that are texts at least
       as similar are one state, and so are chains of them; see
       `near_equal.merge_near_equal`. None: equal observations alone.
@@ -65,12 +69,12 @@ def assign_credit(
     **options: keywords of the estimator, and in place of its `normalize`:
       normalization ("mean_std" or "mean"), epsilon and ddof. `success_reward`
       (10) goes with every estimator: it fills the columns above. Changing a
-      number does not compile again.
+      number that is no integer does not compile again.
 
   Returns:
     dict of float32 [n] in the input's row order: distance and next_distance
-    (cost units), graph_return and graph_advantage for graphgpo, step_return
-    and step_advantage for others that look at single steps,
+    (cost units), graph_return and graph_advantage for graphgpo and tigpo,
+    step_return and step_advantage for others that look at single steps,
     episode_advantage and advantage.
 
   Raises:
@@ -115,19 +119,18 @@ def credit_table(
 
   def read(part):
     return table_rows.read_rows(
-      part, success_reward=checked.success_reward, near=near
+      part,
+      success_reward=checked.success_reward,
+      near=near,
+      with_actions=checked.reads_actions,
     )
 
   parts = table_parts.split_tasks(columns)
   if len(parts) == 1:
     return credit_rows(read(columns), checked)
   try:
-    # A part is read while the one before is packed and computed.
-    with concurrent.futures.ThreadPoolExecutor(1) as packer:
-      pending = [
-        packer.submit(packing.start, read(part), checked) for part in parts
-      ]
-      started = [future.result() for future in pending]
+    # The device computes a part while the next one is read.
+    started = [packing.start(read(part), checked) for part in parts]
   except ValueError:
     # The whole table names the row by the caller's number.
     return credit_rows(read(columns), checked)
@@ -192,12 +195,16 @@ def credit_columns(estimator: estimators.Estimator) -> tuple[str, ...]:
   return tuple(_column_names(estimator))
 
 
+def _is_one_of(estimator, names):
+  return any(estimator is estimators.ESTIMATORS.get(name) for name in names)
+
+
 def _column_names(estimator):
   """Column name to field of Credit."""
   fields = {name: name for name in table_device.CREDIT_FIELDS}
-  if estimator is estimators.graphgpo:
+  if _is_one_of(estimator, _GRAPH_RETURN):
     fields["step_return"] = "graph_return"
     fields["step_advantage"] = "graph_advantage"
-  elif estimator in _EPISODE_ONLY:
+  elif _is_one_of(estimator, _EPISODE_ONLY):
     del fields["step_return"], fields["step_advantage"]
   return {name: field for field, name in fields.items()}

@@ -58,11 +58,16 @@ def start(rows: table_rows.Rows, options: table_options.Options) -> Started:
   """
   place, batches = _layout(rows)
   total = batches[-1].stop
+  # Padding is no node of the graph, whatever its number.
   words = np.full(total, _PADDING)
   words[place] = rows.source
   ends = place[rows.last_row] + 1
   failed = ~rows.success[rows.last_row]
   words[ends[failed]] = rows.final[failed]
+  action_words = None
+  if rows.action is not None:
+    action_words = np.full(total, _PADDING)
+    action_words[place] = rows.action
   flags = np.zeros(total, np.uint8)
   last = np.zeros(len(place), bool)
   last[rows.last_row] = True
@@ -82,23 +87,34 @@ def start(rows: table_rows.Rows, options: table_options.Options) -> Started:
   results = []
   for batch in batches:
     part = slice(batch.start, batch.stop)
-    used = batch.num_groups * batch.size
-    nodes = np.zeros(batch.stop - batch.start, np.int32)
-    nodes[:used] = table_device.node_ids(
-      words[part][:used].reshape(-1, batch.size)
-    ).ravel()
     # Not waited for: the next batch is numbered while this one runs.
     results.append(
       table_device.credit_groups(
+        words[part].astype(np.int32).reshape(-1, batch.size)
+        if rows.numbered
+        else _numbered(words[part], batch),
         *(
           array.reshape(-1, batch.size)
-          for array in (nodes, flags[part], *numbers[:, part])
+          for array in (flags[part], *numbers[:, part])
         ),
+        action=None
+        if action_words is None
+        else _numbered(action_words[part], batch),
         num_groups=batch.num_groups,
         options=options,
       )
     )
   return Started(results, batches, place, rows)
+
+
+def _numbered(words, batch):
+  """Ids of the words of each of a batch's groups, int32 [B, E]."""
+  used = batch.num_groups * batch.size
+  ids = np.zeros(batch.stop - batch.start, np.int32)
+  ids[:used] = table_device.node_ids(
+    words[:used].reshape(-1, batch.size)
+  ).ravel()
+  return ids.reshape(-1, batch.size)
 
 
 def finish(started: Started) -> tuple[dict[str, np.ndarray], TableSummary]:

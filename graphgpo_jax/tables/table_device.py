@@ -95,6 +95,7 @@ def credit_groups(
   *,
   num_groups: int,
   options: table_options.Options,
+  action: np.ndarray | None = None,
 ) -> dict[str, jax.Array]:
   """Credit of B groups of E slots, by one compiled function.
 
@@ -106,17 +107,16 @@ def credit_groups(
     episode_return: float32 [B, E], reward units.
     num_groups: the first so many of the B groups are computed.
     options: of the estimator.
+    action: int32 [B, E], number of each step's action; None: not known, and
+      nothing of it is sent.
 
   Returns:
     dict of Credit's fields, float32 [B, E], and of `states` and `reachable`,
     int32 [B]: distinct states, and those with a way to SUCCESS.
   """
+  arrays = (nodes, flags, cost, reward, episode_return)
   return _credit_groups(
-    nodes,
-    flags,
-    cost,
-    reward,
-    episode_return,
+    arrays if action is None else (*arrays, action),
     np.int32(num_groups),
     np.fromiter(options.traced.values(), np.float32, len(options.traced)),
     estimator=options.estimator,
@@ -140,11 +140,7 @@ def credit_groups(
   ),
 )
 def _credit_groups(
-  nodes,
-  flags,
-  cost,
-  reward,
-  episode_return,
+  groups,
   num_groups,
   values,
   *,
@@ -155,11 +151,11 @@ def _credit_groups(
   one_by_one,
 ):
   keywords = table_options.estimator_keywords(
+    estimator,
     normalization,
     dict(static) | {name: values[i] for i, name in enumerate(traced)},
   )
   one = functools.partial(_credit_group, estimator, keywords)
-  groups = (nodes, flags, cost, reward, episode_return)
   if not one_by_one:
     return jax.vmap(one)(*groups)
 
@@ -179,7 +175,7 @@ def _credit_groups(
     )
 
   empty = jax.tree.map(
-    lambda shape: jnp.zeros((nodes.shape[0], *shape.shape), shape.dtype),
+    lambda shape: jnp.zeros((groups[0].shape[0], *shape.shape), shape.dtype),
     jax.eval_shape(lambda: one(*pick(0))),
   )
   return jax.lax.fori_loop(0, num_groups, body, empty)
@@ -193,6 +189,7 @@ def _credit_group(
   cost,
   reward,
   episode_return,
+  action=None,
 ):
   """Credit of one group, [E] arrays."""
   mask = (flags & STEP) != 0
@@ -209,6 +206,7 @@ def _credit_group(
     last=last,
     action_valid=(flags & VALID) != 0,
     mask=mask,
+    action=action,
   )
   credit, graph, distance = estimators.credit_group(
     steps, estimator, max_nodes=nodes.shape[0], **keywords

@@ -1,20 +1,16 @@
 """Rows of a step table, in the order of their rollouts, checked as a whole."""
 
 import dataclasses
-import itertools
-import operator
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from graphgpo_jax.tables import (
-  arrow_columns,
-  near_equal,
   rollout_errors,
   row_order,
-  state_keys,
   table_columns,
+  table_states,
 )
 
 
@@ -26,7 +22,8 @@ class Rows:
   rollout: np.ndarray  # int64 [n], 0..R-1, ascending
   last_row: np.ndarray  # int64 [R], the last row of each rollout
   group: np.ndarray  # int64 [R], 0..G-1, ascending
-  source: np.ndarray  # uint64 [n], fingerprint of the observation
+  source: np.ndarray  # uint64 [n], word of the observation: equal words, equal
+  #   states; a fingerprint or any other number
   final: np.ndarray  # uint64 [R], of the last next_observation; unset, where
   #   the rollout succeeded, for its end is the sink
   success: np.ndarray  # bool [n]
@@ -34,6 +31,9 @@ class Rows:
   cost: np.ndarray  # float32 [n], cost units
   reward: np.ndarray  # float32 [n], reward units
   episode_return: np.ndarray  # float32 [n], reward units
+  action: np.ndarray | None = None  # uint64 [n], fingerprint; None: the table
+  #   has none, or nobody asked
+  numbered: bool = False  # the words are node numbers 1, 2, ... of each group
 
 
 def read_rows(
@@ -41,6 +41,7 @@ def read_rows(
   *,
   success_reward: float,
   near: Mapping[str, Any] | None = None,
+  with_actions: bool = False,
 ) -> Rows:
   """Reads, orders and checks a table of logged steps.
 
@@ -52,6 +53,7 @@ def read_rows(
     success_reward: episode_return of a success where the column is missing.
     near: options of `near_equal.merge_near_equal`, to make one state of
       near-equal texts; None merges equal observations alone.
+    with_actions: read the column `action`, if there is one.
 
   Returns:
     Rows.
@@ -69,7 +71,7 @@ def read_rows(
   order = row_order.rollout_order(key, task, time)
   if order is not None:
     key, task, time = key[order], task[order], time[order]
-  rows = _InputRows(columns, order)
+  rows = table_states.InputRows(columns, order)
   starts = np.concatenate([[True], key[1:] != key[:-1]])
   repeated = ~starts[1:] & (time[1:] == time[:-1])
   if repeated.any():
@@ -108,22 +110,21 @@ def read_rows(
     optional["action_valid"] = ordered(
       table_columns.booleans("action_valid", columns["action_valid"])
     )
-  last_row = np.flatnonzero(np.append(starts[1:], True))
-  source, final = _states(rows, starts, last_row, success[last_row])
-  if near is not None:
-    failed = ~success[last_row]
-    source, final[failed] = _merge(
-      rows, source, final[failed], last_row[failed], task, near
+  if with_actions and "action" in columns:
+    optional["action"] = table_states.fingerprints(
+      "action", rows.column("action"), rows, None
     )
+  states = table_states.read_states(rows, starts, task, success, near=near)
   return make_rows(
     order,
     starts,
     task,
     success,
-    source,
-    final,
+    states.source,
+    states.final,
     optional,
     success_reward=success_reward,
+    numbered=states.numbered,
   )
 
 
@@ -137,6 +138,7 @@ def make_rows(
   optional: Mapping[str, np.ndarray],
   *,
   success_reward: float,
+  numbered: bool = False,
 ) -> Rows:
   """Rows from checked columns, with what optional columns stand for.
 
@@ -147,9 +149,10 @@ def make_rows(
     success: bool [n].
     source: uint64 [n].
     final: uint64 [R], as in Rows.
-    optional: reward, episode_return, cost and action_valid, [n] each, where
-      the table has them.
+    optional: reward, episode_return, cost, action_valid and action (uint64
+      fingerprints), [n] each, where the table has them.
     success_reward: episode_return of a success where the column is missing.
+    numbered: as in Rows.
 
   Returns:
     Rows.
@@ -181,124 +184,6 @@ def make_rows(
     else cost.astype(np.float32),
     reward=reward.astype(np.float32),
     episode_return=episode_return.astype(np.float32),
+    action=optional.get("action"),
+    numbered=numbered,
   )
-
-
-class _InputRows:
-  """The input's columns in rollout order, and how messages name a row."""
-
-  def __init__(self, columns, order):
-    self.columns = columns
-    self.order = order
-
-  def column(self, name):
-    return table_columns.take(self.columns[name], self.order)
-
-  def number(self, row):
-    return row if self.order is None else int(self.order[row])
-
-  def pair(self, earlier):
-    return f"{self.number(earlier)} and {self.number(earlier + 1)}"
-
-  def name(self, row):
-    row = self.number(row)
-    return rollout_errors.step_name(
-      *(self.columns[name][row] for name in ("task", "trajectory", "t"))
-    )
-
-
-def _states(rows, starts, last_row, succeeded):
-  """Fingerprints of all states, after checking that each rollout chains."""
-  observation = rows.column("observation")
-  following = rows.column("next_observation")
-  texts = None
-  if isinstance(observation, (list, tuple)):
-    texts = state_keys.text_words(observation)
-  source = texts
-  if source is None:
-    source = _words("observation", observation, rows, None)
-  ends = last_row[~succeeded]
-  final = np.zeros(len(last_row), np.uint64)
-  inner = ~starts[1:]
-  if isinstance(observation, arrow_columns.TextColumn) and isinstance(
-    following, arrow_columns.TextColumn
-  ):
-    broken = following[:-1].differs(observation[1:])
-    final[~succeeded] = _words(
-      "next_observation", following.take(ends), rows, ends
-    )
-  elif texts is not None:
-    # Comparing texts costs a fraction of hashing them.
-    differs = map(
-      operator.ne, following, itertools.islice(observation, 1, None)
-    )
-    try:
-      broken = np.fromiter(differs, bool, len(observation) - 1)
-    except ValueError:
-      broken = np.asarray(
-        [
-          type(one) is not str or one != other
-          for one, other in zip(following, observation[1:], strict=False)
-        ],
-        bool,
-      )
-    final[~succeeded] = _words(
-      "next_observation",
-      table_columns.take(following, ends),
-      rows,
-      ends,
-    )
-  else:
-    # A success's last next_observation counts for nothing, whatever it is.
-    needed = np.ones(len(source), bool)
-    needed[last_row[succeeded]] = False
-    target = np.zeros(len(source), np.uint64)
-    chosen = np.flatnonzero(needed)
-    target[chosen] = _words(
-      "next_observation",
-      table_columns.take(following, chosen),
-      rows,
-      chosen,
-    )
-    broken = target[:-1] != source[1:]
-    final[~succeeded] = target[ends]
-  broken &= inner
-  if broken.any():
-    earlier = int(np.argmax(broken))
-    raise rollout_errors.unchained(
-      rows.pair(earlier),
-      rows.name(earlier),
-      following[earlier],
-      observation[earlier + 1],
-    )
-  return source, final
-
-
-def _merge(rows, source, final, ends, task, near):
-  """Fingerprints of states with near-equal texts made one."""
-  try:
-    return near_equal.merge_states(
-      source,
-      final,
-      rows.column("observation"),
-      rows.column("next_observation"),
-      ends,
-      task,
-      **near,
-    )
-  except near_equal.NotTextError as error:
-    raise ValueError(
-      f"column {error.column!r}, row {rows.number(error.row)}: {error.reason}"
-    ) from None
-
-
-def _words(name, column, rows, chosen):
-  """Fingerprints as uint64; errors name the column and the input's row."""
-  try:
-    lanes = state_keys.fingerprint_observations(column)
-  except state_keys.ObservationTypeError as error:
-    row = error.row if chosen is None else int(chosen[error.row])
-    raise ValueError(
-      f"column {name!r}, row {rows.number(row)}: {error.reason}"
-    ) from None
-  return state_keys.pack_lanes(lanes)

@@ -1,4 +1,4 @@
-"""Success of a policy on a fixed panel of tasks."""
+"""Success of a policy on a fixed panel of tasks, and what it costs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,8 @@ def make_evaluate(
 ) -> Callable[[Any, chex.PRNGKey], dict[str, chex.Array]]:
   """Builds the evaluation of parameters on a panel.
 
-  Each task is played once with sampled and once with greedy actions.
+  Each task is played once with sampled and once with greedy actions. A world
+  with chance in its steps has it here, too, drawn from the key.
 
   Args:
     environment: the environment.
@@ -38,7 +39,14 @@ def make_evaluate(
     `evaluate(params, key) -> metrics`: `eval/success` (sampled actions, the
     policy as it acts), `eval/success_greedy`, `eval/return` and `eval/length`
     (both sampled), each float32 [].
+    Where `spec.has_costs`: `eval/cost` of an episode and
+    `eval/cost_of_success` of a successful one, means in the environment's unit
+    (0 where none succeeded), sampled.
+    For each name G of `spec.action_groups`: `eval/G_steps`, the share of steps
+    that were admissible actions of the group, and `eval/G_episodes`, the share
+    of episodes with such a step, sampled.
   """
+  spec = environment.spec
 
   def choose(keys, logits):
     # Every task is played twice in a row, so that one program serves both.
@@ -58,7 +66,14 @@ def make_evaluate(
       chunk_size=chunk_size,
     )
     lengths = jnp.sum(played.mask, axis=2)
-    return played.success, played.episode_return, lengths
+    done = played.mask & played.action_valid
+    uses = {
+      name: jnp.sum(done & jnp.isin(played.action, jnp.asarray(group)), axis=2)
+      for name, group in spec.action_groups
+    }
+    assert played.cost is not None  # collect_rollouts always tells it
+    cost = jnp.sum(played.cost, axis=2)
+    return played.success, played.episode_return, lengths, cost, uses
 
   num_tasks = jax.tree.leaves(panel)[0].shape[0]
   play_panel = mesh_lib.split_groups(play, mesh, num_shared=1)
@@ -67,13 +82,24 @@ def make_evaluate(
     keys = jax.random.split(
       jax.random.fold_in(key, _EVALUATION_STREAM), num_tasks
     )
-    won, returns, lengths = play_panel(params, panel, keys)
+    won, returns, lengths, cost, uses = play_panel(params, panel, keys)
     success = jnp.mean(won, axis=0, dtype=jnp.float32)
-    return {
+    metrics = {
       "eval/success": success[0],
       "eval/success_greedy": success[1],
       "eval/return": jnp.mean(returns[:, 0]),
       "eval/length": jnp.mean(lengths[:, 0], dtype=jnp.float32),
     }
+    if spec.has_costs:
+      of_success = jnp.sum(jnp.where(won[:, 0], cost[:, 0], 0.0))
+      wins = jnp.maximum(jnp.sum(won[:, 0]), 1)
+      metrics["eval/cost"] = jnp.mean(cost[:, 0])
+      metrics["eval/cost_of_success"] = of_success / wins
+    for name, used in uses.items():
+      share = jnp.sum(used[:, 0]) / jnp.sum(lengths[:, 0])
+      episodes = jnp.mean(used[:, 0] > 0, dtype=jnp.float32)
+      metrics[f"eval/{name}_steps"] = share
+      metrics[f"eval/{name}_episodes"] = episodes
+    return metrics
 
   return evaluate

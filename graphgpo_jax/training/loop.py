@@ -1,5 +1,6 @@
 """The loop of a run: updates, evaluations, and their seconds."""
 
+import functools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -47,7 +48,7 @@ def iterate(
   """
   config = experiment.config
   key = jax.random.key(seed)
-  assign = experiment.assign(estimator)
+  programs = experiment.programs(estimator)
   step = int(train_state.step)
   if step == 0:
     seconds: dict[str, float] = {}
@@ -57,30 +58,17 @@ def iterate(
     yield train_state, _floats({**panel, **seconds})
   while step < config.num_updates:
     seconds = {}
-    collect_key, optimise_key = update.update_keys(key, step)
-    rollouts, collected = _timed(
-      seconds,
-      "time/collect",
-      experiment.collect,
-      train_state.params,
-      collect_key,
-    )
-    advantage, assigned = _timed(seconds, "time/assign", assign, rollouts)
-    train_state, optimised = _timed(
-      seconds,
-      "time/optimise",
-      experiment.optimise,
+    train_state, metrics = update.run_phases(
+      programs,
       train_state,
-      rollouts,
-      advantage,
-      optimise_key,
+      *update.update_keys(key, step),
+      call=functools.partial(_timed_phase, seconds),
     )
     seconds["time/update"] = sum(seconds.values())
     step += 1
     seconds["time/steps_per_second"] = (
-      float(collected["rollout/steps"]) / seconds["time/update"]
+      float(metrics["rollout/steps"]) / seconds["time/update"]
     )
-    metrics = {**collected, **assigned, **optimised}
     if step % config.eval_every == 0 or step == config.num_updates:
       panel_key = jax.random.fold_in(key, step)
       metrics.update(
@@ -93,6 +81,12 @@ def iterate(
         )
       )
     yield train_state, _floats({**metrics, **seconds})
+
+
+def _timed_phase(
+  seconds: dict[str, float], name: str, function: Any, *args: Any
+):
+  return _timed(seconds, f"time/{name}", function, *args)
 
 
 def _timed(seconds: dict[str, float], name: str, function: Any, *args: Any):

@@ -13,7 +13,14 @@ from graphgpo_jax.credit import estimators
 from graphgpo_jax.envs import panels, types
 from graphgpo_jax.policy import actor, transformer
 from graphgpo_jax.tables import table_options
-from graphgpo_jax.training import evaluation, optimise, state, update
+from graphgpo_jax.training import (
+  estimator_defaults,
+  evaluation,
+  memory_settings,
+  optimise,
+  state,
+  update,
+)
 from graphgpo_jax.training import mesh as mesh_lib
 
 _AGGREGATES = {
@@ -69,16 +76,10 @@ def default_config() -> ml_collections.ConfigDict:
   # Without an accelerator, a CPU is split into `cpu_devices` (0: as it is).
   config.mesh = ml_collections.ConfigDict({"data": 1, "cpu_devices": 0})
   config.estimator = "graphgpo"
-  # In a group without success the penalty would be all that differs.
-  penalty = {"invalid_penalty": 0.1, "penalty_only_with_success": True}
   config.estimator_options = ml_collections.ConfigDict(
-    {
-      "graphgpo": {"omega": 0.8, **penalty},
-      "gigpo": {"discount": 0.95, **penalty},
-      "grpo": dict(penalty),
-      "rloo": dict(penalty),
-    }
+    estimator_defaults.default_options()
   )
+  config.memory = memory_settings.default_section()
   config.loss = ml_collections.ConfigDict(
     {
       "num_epochs": 1,
@@ -162,6 +163,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   _choose("estimator", config.estimator, estimators.ESTIMATORS)
   for name, options in config.estimator_options.items():
     make_estimator(name, dict(options))
+  memory_settings.check(config)
 
 
 def _choose(name: str, value: str, choices: Any) -> Any:
@@ -189,7 +191,9 @@ def make_estimator(name: str, options: dict[str, Any]) -> estimators.Estimator:
   """
   checked = table_options.read_options(name, options)
   keywords = table_options.estimator_keywords(
-    checked.normalization, {**dict(checked.static), **checked.traced}
+    checked.estimator,
+    checked.normalization,
+    {**dict(checked.static), **checked.traced},
   )
   return functools.partial(checked.estimator, **keywords)
 
@@ -208,6 +212,9 @@ class Experiment:
     collect: jitted first phase.
     optimise: jitted third phase; it takes its state's buffers.
     evaluate: jitted `(params, key) -> metrics`.
+    recall: jitted `(memory, step) -> (tasks, graphs)`; None without a memory.
+    remember: jitted `(memory, step, graphs) -> memory`, which takes its
+      memory's buffers; None without a memory.
     initial_state: jitted `key -> TrainState` before the first update.
   """
 
@@ -264,11 +271,21 @@ class Experiment:
     self._optimise = optimise.make_optimise(
       self.apply_fn, self.optimizer, **loss, mesh=self.mesh
     )
+    self._initial_memory = memory_settings.make_initial_memory(
+      self.config, self.environment
+    )
+    self._recall, self._remember = memory_settings.make_access(
+      self.config, self.mesh
+    )
     self._jit = functools.partial(
       jax.jit, compiler_options=mesh_lib.compiler_options(self.mesh)
     )
     self.collect = self._jit(self._collect)
     self.optimise = self._jit(self._optimise, donate_argnums=0)
+    self.recall = self.remember = None
+    if self._recall is not None:
+      self.recall = self._jit(self._recall)
+      self.remember = self._jit(self._remember, donate_argnums=0)
     self.evaluate = self._jit(
       evaluation.make_evaluate(
         self.environment,
@@ -288,10 +305,28 @@ class Experiment:
     """The pure, unjitted phases with this estimator, to compose or change."""
     options = self.config.estimator_options.get(estimator, {})
     built = make_estimator(estimator, dict(options))
+    if self.config.memory.pool_size:
+      assign = memory_settings.make_assign(
+        self.config, built, estimator, options, self.mesh
+      )
+    else:
+      assign = update.make_assign(built, mesh=self.mesh)
     return update.Phases(
       collect=self._collect,
-      assign=update.make_assign(built, mesh=self.mesh),
+      assign=assign,
       optimise=self._optimise,
+      recall=self._recall,
+      remember=self._remember,
+    )
+
+  def programs(self, estimator: str) -> update.Phases:
+    """The jitted phases with this estimator, for the training loop."""
+    return update.Phases(
+      collect=self.collect,
+      assign=self.assign(estimator),
+      optimise=self.optimise,
+      recall=self.recall,
+      remember=self.remember,
     )
 
   def assign(self, estimator: str) -> Any:
@@ -311,4 +346,5 @@ class Experiment:
       self.optimizer,
       key,
       with_reference=self.config.loss.kl_coefficient > 0,
+      memory=self._initial_memory(key),
     )

@@ -17,6 +17,7 @@ class TrainState:
   opt_state: Any  # optax state
   reference_params: Any  # tree like params, or None: what a KL term holds to
   step: chex.Array  # int32 [], updates done
+  memory: Any = None  # PoolMemory of the tasks that are revisited, or None
 
 
 def make_optimizer(
@@ -76,6 +77,7 @@ def create_state(
   key: chex.PRNGKey,
   *,
   with_reference: bool = False,
+  memory: Any = None,
 ) -> TrainState:
   """State before the first update.
 
@@ -84,6 +86,7 @@ def create_state(
     optimizer: optax transformation.
     key: PRNG key.
     with_reference: keep a copy of the initial parameters for a KL term.
+    memory: of the tasks that training revisits; None where it revisits none.
 
   Returns:
     TrainState at step 0.
@@ -99,4 +102,5 @@ def create_state(
     opt_state=optimizer.init(params),
     reference_params=reference,
     step=jnp.int32(0),
+    memory=memory,
   )

@@ -27,17 +27,24 @@ Metrics = dict[str, chex.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Phases:
-  """The three pure functions an update is made of.
+  """The pure functions an update is made of: three, and two with a memory.
 
   Attributes:
-    collect: `(params, key) -> (Rollouts, metrics)`.
-    assign: `Rollouts -> (advantage float32 [B, M, T], metrics)`.
+    collect: `(params, key) -> (Rollouts, metrics)`; with a memory
+      `(params, key, tasks)`.
+    assign: `Rollouts -> (advantage float32 [B, M, T], metrics)`; with a memory
+      `(Rollouts, graphs) -> (advantage, metrics, graphs)`.
     optimise: `(state, Rollouts, advantage, key) -> (state, metrics)`.
+    recall: `(memory, step) -> (tasks, graphs)`, the tasks to visit and what is
+      stored of them.
+    remember: `(memory, step, graphs) -> memory`.
   """
 
-  collect: Callable[[Any, chex.PRNGKey], tuple[on_device.Rollouts, Metrics]]
-  assign: Callable[[on_device.Rollouts], tuple[chex.Array, Metrics]]
+  collect: Callable[..., tuple[on_device.Rollouts, Metrics]]
+  assign: Callable[..., Any]
   optimise: Callable[..., tuple[TrainState, Metrics]]
+  recall: Callable[..., tuple[Any, Any]] | None = None
+  remember: Callable[..., Any] | None = None
 
 
 def make_collect(
@@ -49,8 +56,8 @@ def make_collect(
   max_resamples: int = 0,
   chunk_size: int = 0,
   mesh: jax.sharding.Mesh | None = None,
-) -> Callable[[Any, chex.PRNGKey], tuple[on_device.Rollouts, Metrics]]:
-  """Builds the first phase: B fresh training tasks, M rollouts each.
+) -> Callable[..., tuple[on_device.Rollouts, Metrics]]:
+  """Builds the first phase: B training tasks, M rollouts each.
 
   Args:
     environment: gives tasks of its training side.
@@ -64,32 +71,42 @@ def make_collect(
       drawn does not depend on it.
 
   Returns:
-    `collect(params, key) -> (Rollouts, metrics)`.
+    `collect(params, key, tasks=None) -> (Rollouts, metrics)`. Tasks are drawn
+    afresh, or are those given, leaves [B, ...], which dynamic sampling cannot
+    replace.
   """
 
-  def play(params, task_keys, play_keys):
+  def play(params, tasks, play_keys):
     return on_device.collect_rollouts(
       environment,
       apply_fn,
       params,
-      jax.vmap(environment.sample_task)(task_keys),
+      tasks,
       play_keys,
       rollouts_per_task=rollouts_per_task,
       chunk_size=chunk_size,
     )
 
+  def play_fresh(params, task_keys, play_keys):
+    return play(params, jax.vmap(environment.sample_task)(task_keys), play_keys)
+
   play_groups = mesh_lib.split_groups(play, mesh, num_shared=1)
+  play_fresh_groups = mesh_lib.split_groups(play_fresh, mesh, num_shared=1)
 
-  def draw(params, key):
+  def draw(params, key, tasks=None):
     task_key, play_key = jax.random.split(key)
-    return play_groups(
-      params,
-      jax.random.split(task_key, tasks_per_update),
-      jax.random.split(play_key, tasks_per_update),
-    )
+    play_keys = jax.random.split(play_key, tasks_per_update)
+    if tasks is not None:
+      return play_groups(params, tasks, play_keys)
+    task_keys = jax.random.split(task_key, tasks_per_update)
+    return play_fresh_groups(params, task_keys, play_keys)
 
-  def collect(params, key):
-    if max_resamples:
+  def collect(params, key, tasks=None):
+    if tasks is not None:
+      if max_resamples:
+        raise ValueError("max_resamples must be 0 where tasks are given")
+      rollouts, drawn = draw(params, key, tasks), jnp.int32(1)
+    elif max_resamples:
       rollouts, drawn = on_device.collect_informative_rollouts(
         lambda draw_key: draw(params, draw_key),
         key,
@@ -136,14 +153,7 @@ def make_assign(
   """
 
   def assign_group(rollouts):
-    merged = merging.merge_rollouts(
-      rollouts.state_keys,
-      rollouts.reward,
-      rollouts.success,
-      rollouts.action_valid,
-      rollouts.mask,
-      max_nodes=max_nodes,
-    )
+    merged = merge_group(rollouts, max_nodes=max_nodes)
     limit = merging.node_limit(*rollouts.mask.shape)
     credit, graph, distance = estimators.credit_group(
       merged.steps,
@@ -164,14 +174,48 @@ def make_assign(
     # The observations take no part in credit: only keys and outcomes do.
     lean = rollouts.replace(observation=None)
     advantage, counts = assign_groups(lean)
-    total = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), counts)
-    metrics = statistics.shares(total)
-    size = jnp.maximum(jnp.sum(rollouts.mask), 1)
-    metrics["credit/advantage_magnitude"] = jnp.sum(jnp.abs(advantage)) / size
-    metrics["credit/nonzero_advantages"] = jnp.sum(advantage != 0) / size
-    return advantage, metrics
+    return advantage, credit_metrics(advantage, counts, rollouts.mask)
 
   return assign
+
+
+def merge_group(
+  rollouts: on_device.Rollouts, *, max_nodes: int | None = None
+) -> merging.MergedRollouts:
+  """Rollouts of one group, leaves [M, ...], to the steps of its graph."""
+  return merging.merge_rollouts(
+    rollouts.state_keys,
+    rollouts.reward,
+    rollouts.success,
+    rollouts.action_valid,
+    rollouts.mask,
+    cost=rollouts.cost,
+    action=rollouts.action,
+    max_nodes=max_nodes,
+  )
+
+
+def credit_metrics(
+  advantage: chex.Array,
+  counts: statistics.GraphStatistics,
+  mask: chex.Array,
+) -> Metrics:
+  """What an update reports of its credit.
+
+  Args:
+    advantage: float32 [B, M, T].
+    counts: GraphStatistics of every group, each float32 [B].
+    mask: bool [B, M, T], True where there is a step.
+
+  Returns:
+    Mapping of metric name to float32 [].
+  """
+  total = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), counts)
+  metrics = statistics.shares(total)
+  size = jnp.maximum(jnp.sum(mask), 1)
+  metrics["credit/advantage_magnitude"] = jnp.sum(jnp.abs(advantage)) / size
+  metrics["credit/nonzero_advantages"] = jnp.sum(advantage != 0) / size
+  return metrics
 
 
 def compose(
@@ -190,13 +234,55 @@ def compose(
   """
 
   def update(state, key):
-    collect_key, optimise_key = update_keys(key, state.step)
-    rollouts, collected = phases.collect(state.params, collect_key)
-    advantage, assigned = phases.assign(rollouts)
-    state, optimised = phases.optimise(state, rollouts, advantage, optimise_key)
-    return state, {**collected, **assigned, **optimised}
+    return run_phases(phases, state, *update_keys(key, state.step))
 
   return update
+
+
+def _call(name, phase, *args):
+  del name
+  return phase(*args)
+
+
+def run_phases(
+  phases: Phases,
+  state: TrainState,
+  collect_key: chex.PRNGKey,
+  optimise_key: chex.PRNGKey,
+  *,
+  call: Callable[..., Any] = _call,
+) -> tuple[TrainState, Metrics]:
+  """One update, phase by phase.
+
+  Args:
+    phases: with `recall` and `remember` where the state has a memory.
+    state: before the update.
+    collect_key: of the rollout.
+    optimise_key: of the optimiser.
+    call: calls a phase, `(name, phase, *args)`; a trainer takes the time here.
+
+  Returns:
+    The state after the update, and its metrics.
+  """
+  if state.memory is None:
+    rollouts, collected = call(
+      "collect", phases.collect, state.params, collect_key
+    )
+    advantage, assigned = call("assign", phases.assign, rollouts)
+  else:
+    tasks, graphs = call("recall", phases.recall, state.memory, state.step)
+    rollouts, collected = call(
+      "collect", phases.collect, state.params, collect_key, tasks
+    )
+    advantage, assigned, graphs = call(
+      "assign", phases.assign, rollouts, graphs
+    )
+    memory = call("remember", phases.remember, state.memory, state.step, graphs)
+    state = state.replace(memory=memory)  # type: ignore[attr-defined]
+  state, optimised = call(
+    "optimise", phases.optimise, state, rollouts, advantage, optimise_key
+  )
+  return state, {**collected, **assigned, **optimised}
 
 
 def update_keys(

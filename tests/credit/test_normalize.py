@@ -18,6 +18,12 @@ KINDS = {
   "mean_std, ddof=0": (normalize.mean_std, {"ddof": 0}),
   "mean_std, epsilon=.5": (normalize.mean_std, {"epsilon": 0.5}),
   "mean_std, single": (normalize.mean_std, {"center_singletons": False}),
+  "fixed_floor": (normalize.fixed_floor, {}),
+  "fixed_floor, ddof=1": (normalize.fixed_floor, {"ddof": 1, "floor": 2.0}),
+  "fixed_floor, single": (
+    normalize.fixed_floor,
+    {"floor": 3.0, "center_singletons": False},
+  ),
   "mean_only": (normalize.mean_only, {}),
   "mean_only, single": (normalize.mean_only, {"center_singletons": False}),
 }
@@ -51,11 +57,26 @@ def arguments(number, seed=0):
   return values.astype(np.float32), segment.astype(np.int32), mask, counted
 
 
+def floor_oracle(values, rest, *, floor=0.1, ddof=0, center_singletons=True):
+  if len(rest) == 1:
+    return values * 0.0 if center_singletons else values / max(floor, 1.0)
+  if len(rest) == 0 or rest.max() == rest.min():
+    return values * 0.0
+  return (values - rest.mean()) / max(rest.std(ddof=ddof), floor)
+
+
 def segment_oracle(values, segment, mask, counted, name):
-  _, options = KINDS[name]
+  function, options = KINDS[name]
   expected = np.zeros(len(values))
   for place in range(NUM_SEGMENTS):
     inside = mask & (segment == place)
+    if function is normalize.fixed_floor:
+      expected[inside] = floor_oracle(
+        values[inside].astype(np.float64),
+        values[inside & counted].astype(np.float64),
+        **options,
+      )
+      continue
     expected[inside] = oracle.normalize(
       values[inside].tolist(),
       values[inside & counted].tolist(),
@@ -139,7 +160,11 @@ def test_single_entries_are_exactly_zero_or_themselves():
   mask = np.broadcast_to(np.arange(NUM_ENTRIES) == 3, values.shape)
   segment = np.zeros(values.shape, np.int32)
   for name, found in run(values, segment, mask, mask).items():
-    if name.endswith("single"):
+    if name == "fixed_floor, single":
+      np.testing.assert_allclose(
+        found, np.where(mask, values / 3.0, 0.0), rtol=2e-6
+      )
+    elif name.endswith("single"):
       np.testing.assert_allclose(found, np.where(mask, values, 0.0), rtol=2e-6)
     else:
       assert not np.any(found), name
@@ -167,6 +192,20 @@ def test_small_case():
   )
   assert mean_only(*args).tolist() == [-3, 0, -1, 4, 0, 0]
   assert mean_only(*args, center_singletons=False)[1] == 5.0
+
+
+def test_small_differences_stay_small_above_a_floor():
+  """Deviations of 0.02 and 0.5 against a floor of 0.1."""
+  values = jnp.array([1.02, 0.98, 1.5, 0.5])
+  segment = jnp.array([0, 0, 1, 1])
+  flags = jnp.ones(4, bool)
+  found = normalize.fixed_floor(values, segment, flags, flags, num_segments=2)
+  np.testing.assert_allclose(found, [0.2, -0.2, 1.0, -1.0], rtol=1e-4)
+  found = normalize.fixed_floor(
+    values, segment, flags, flags, num_segments=2, floor=0.001, ddof=1
+  )
+  half = math.sqrt(0.5)
+  np.testing.assert_allclose(found, [half, -half, half, -half], rtol=1e-4)
 
 
 def test_epsilon_swallows_what_is_smaller():

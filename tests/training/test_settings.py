@@ -2,10 +2,13 @@
 
 import re
 
+import jax
+import numpy as np
 import pytest
 
-from graphgpo_jax.training import settings
-from tests.training import tiny
+from graphgpo_jax.credit import estimators
+from graphgpo_jax.training import settings, update
+from tests.training import made_rollouts, tiny
 
 
 def test_default_and_tiny_configs_are_sound():
@@ -101,3 +104,29 @@ def test_unknown_options_of_open_sections_are_named():
     config.estimator_options.graphgpo.omgea = 0.5
   with pytest.raises(ValueError, match="omgea"):
     settings.Experiment(config)
+
+
+def built(name):
+  """An estimator as the default config builds it."""
+  options = settings.default_config().estimator_options[name]
+  return update.make_assign(settings.make_estimator(name, dict(options)))
+
+
+@pytest.mark.parametrize("name", estimators.ESTIMATORS)
+def test_every_estimator_can_be_built(name):
+  rollouts = made_rollouts.random_rollouts()
+  advantage, metrics = jax.eval_shape(built(name), rollouts)
+  assert advantage.shape == rollouts.mask.shape
+  assert all(value.shape == () for value in metrics.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", estimators.ESTIMATORS)
+def test_every_estimator_runs(name):
+  rollouts = made_rollouts.random_rollouts()
+  advantage, metrics = jax.device_get(jax.jit(built(name))(rollouts))
+  assert np.isfinite(advantage).all()
+  assert not advantage[~rollouts.mask].any()
+  assert advantage.any()
+  for value in metrics.values():
+    assert np.isfinite(value)

@@ -10,7 +10,11 @@ import chex
 
 from graphgpo_jax.credit import distances
 from graphgpo_jax.credit import graph as graph_lib
-from graphgpo_jax.credit.estimators.episode import grpo, rloo
+from graphgpo_jax.credit.estimators.chains import graphhca, rewardflow
+from graphgpo_jax.credit.estimators.chains_to_failure import crbc, graft
+from graphgpo_jax.credit.estimators.episode import grpo, rloo, salt
+from graphgpo_jax.credit.estimators.histories import hgpo
+from graphgpo_jax.credit.estimators.memory import frozen_scores, tigpo
 from graphgpo_jax.credit.estimators.parts import (
   Credit,
   Estimator,
@@ -19,21 +23,34 @@ from graphgpo_jax.credit.estimators.parts import (
 )
 from graphgpo_jax.credit.estimators.paths import graphgpo
 from graphgpo_jax.credit.estimators.returns import gigpo
+from graphgpo_jax.credit.estimators.values import g2po, gagpo, pgpo
 
 StateGraph = graph_lib.StateGraph
 Steps = graph_lib.Steps
 
 __all__ = [
   "ESTIMATORS",
+  "READS_ACTIONS",
   "Credit",
   "Estimator",
+  "crbc",
   "credit_group",
   "episode_advantage",
+  "frozen_scores",
+  "g2po",
+  "gagpo",
   "gigpo",
+  "graft",
   "graphgpo",
+  "graphhca",
   "grpo",
+  "hgpo",
+  "pgpo",
+  "rewardflow",
   "rloo",
+  "salt",
   "step_distances",
+  "tigpo",
 ]
 
 ESTIMATORS: Mapping[str, Estimator] = {
@@ -41,7 +58,20 @@ ESTIMATORS: Mapping[str, Estimator] = {
   "gigpo": gigpo,
   "grpo": grpo,
   "rloo": rloo,
+  "hgpo": hgpo,
+  "g2po": g2po,
+  "pgpo": pgpo,
+  "gagpo": gagpo,
+  "salt": salt,
+  "tigpo": tigpo,
+  "rewardflow": rewardflow,
+  "graphhca": graphhca,
+  "crbc": crbc,
+  "graft": graft,
 }
+
+# Those that look at `Steps.action`; the others need not be given it.
+READS_ACTIONS: frozenset[str] = frozenset({"crbc", "salt"})
 
 
 def credit_group(

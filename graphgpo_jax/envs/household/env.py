@@ -1,9 +1,12 @@
 """The household: ALFWorld in miniature, as pure functions of arrays."""
 
+import math
+
 import chex
 import jax.numpy as jnp
 
 from graphgpo_jax.credit.fingerprints import fingerprint
+from graphgpo_jax.envs.household import courier as courier_lib
 from graphgpo_jax.envs.household import generator, observation, rules
 from graphgpo_jax.envs.household import vocabulary as words
 from graphgpo_jax.envs.household.types import State, Task
@@ -31,11 +34,19 @@ def _check_range(name: str, value: int, low: int, high: int) -> int:
   return value
 
 
+def _check_cost(name: str, value: float) -> float:
+  number = isinstance(value, int | float) and not isinstance(value, bool)
+  if not number or not 0 <= value < math.inf:
+    raise ValueError(f"{name} must be a finite number from 0, got {value!r}")
+  return float(value)
+
+
 class Household:
   """Household chores with a reward for the finished chore alone.
 
   Actions: `go to receptacle r` for r < R, `take object o` as R + o, then the
-  verbs of `vocabulary.VERBS`. Pointer action p points at token 1 + p. The
+  verbs of `vocabulary.VERBS`, then, where there is one, the courier (see
+  courier.py). Pointer action p points at token 1 + p. The
   reward is 1 on the step that solves the task and 0 on every other. An
   inadmissible action changes nothing but the clock.
   """
@@ -48,6 +59,9 @@ class Household:
     num_objects: int | None = None,
     horizon: int | None = None,
     hidden: bool | None = None,
+    courier: bool = False,
+    step_cost: float = 1.0,
+    fast_cost: float | None = None,
   ):
     """Sets the sizes of the world.
 
@@ -58,6 +72,12 @@ class Household:
       horizon: step limit, 1..200; by default 30 to 50.
       hidden: whether the contents of a shut receptacle are unknown until it
         was open while the agent was there; by default from tier 3 on.
+      courier: whether there is the fast way, one action more.
+      step_cost: cost of a step, at least 0, in units of the user's choice:
+        time, money, tokens.
+      fast_cost: cost of the courier's step when it brings something, in the
+        same unit; by default `step_cost`. An estimator reckons with costs of
+        their own step only where it is told to (`add_step_cost` of graphgpo).
 
     Raises:
       ValueError: an argument is out of its range; the message names it.
@@ -89,15 +109,28 @@ class Household:
     if not isinstance(hidden, bool):
       raise ValueError(f"hidden must be True or False, got {hidden!r}")
     self.hidden = hidden
+    if not isinstance(courier, bool):
+      raise ValueError(f"courier must be True or False, got {courier!r}")
+    if fast_cost is not None and not courier:
+      raise ValueError(f"fast_cost={fast_cost!r} needs courier=True")
+    self.courier = courier
+    self.step_cost = _check_cost("step_cost", step_cost)
+    self.fast_cost = self.step_cost
+    if fast_cost is not None:
+      self.fast_cost = _check_cost("fast_cost", fast_cost)
     num_pointers = self.num_receptacles + self.num_objects
+    self._courier_action = num_pointers + words.NUM_VERBS
+    groups = (("courier", (self._courier_action,)),)
     self.spec = EnvironmentSpec(
       name=f"household_{tier}",
       num_tokens=1 + num_pointers,
       feature_sizes=observation.feature_sizes(self.num_receptacles),
       num_pointer_actions=num_pointers,
       pointer_start=1,
-      num_fixed_actions=words.NUM_VERBS,
+      num_fixed_actions=words.NUM_VERBS + courier,
       horizon=horizon,
+      has_costs=courier or self.step_cost != 1.0,
+      action_groups=groups if courier else (),
     )
 
   def _generate(self, key: chex.PRNGKey) -> Task:
@@ -128,7 +161,7 @@ class Household:
     """Start state of `task`. The world has no chance in it: `key` is unused."""
     del key
     state = rules.start(task)
-    return state, observation.observe(state, hidden=self.hidden)
+    return state, self._observe(state)
 
   def step(
     self, state: State, action: chex.Array
@@ -137,7 +170,7 @@ class Household:
 
     Args:
       state: the facts before.
-      action: int32 [], in [0, A).
+      action: int32 [], in [0, A), or A to wait.
 
     Returns:
       state, observation, float32 [] reward (1 on success, else 0), bool []
@@ -146,15 +179,44 @@ class Household:
     """
     chex.assert_rank(action, 0)
     after, valid, success = rules.advance(state, action)
+    cost = jnp.float32(self.step_cost)
+    if self.courier:
+      # To the rules alone the courier's action is none of theirs.
+      brought = courier_lib.parcel(state) & (action == self._courier_action)
+      after = courier_lib.deliver(after, brought)
+      came = jnp.any(brought)
+      valid = valid | came
+      cost = jnp.where(came, jnp.float32(self.fast_cost), cost)
     truncated = (after.clock >= self.spec.horizon) & ~success
     return (
       after,
-      observation.observe(after, hidden=self.hidden),
+      self._observe(after),
       success.astype(jnp.float32),
       success,
       truncated,
-      StepInfo(action_valid=valid, success=success),
+      StepInfo(action_valid=valid, success=success, cost=cost),
     )
+
+  def _observe(self, state: State) -> Observation:
+    """What the policy sees of `state`."""
+    seen = observation.observe(state, hidden=self.hidden)
+    if not self.courier:
+      return seen
+    return seen.replace(  # type: ignore[attr-defined]
+      action_mask=self._with_courier(state, seen.action_mask)
+    )
+
+  def admissible_actions(self, state: State) -> chex.Array:
+    """Bool [A], what the agent can do in `state`."""
+    admissible = rules.admissible_actions(state, rules.situation(state))
+    return self._with_courier(state, admissible)
+
+  def _with_courier(self, state: State, admissible: chex.Array) -> chex.Array:
+    """Bool [A], admissible actions with the courier's, where there is one."""
+    if not self.courier:
+      return admissible
+    comes = jnp.any(courier_lib.parcel(state))
+    return jnp.concatenate([admissible, comes[None]])
 
   def state_key(self, state: State) -> chex.Array:
     """uint32 [2], fingerprint of the facts that decide the future.

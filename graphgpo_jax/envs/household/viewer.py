@@ -151,6 +151,8 @@ def render_action(state: State, action: int) -> str:
   if action < len(places):
     return f"go to {places[action]}"
   action -= len(places)
+  if action == len(things) + words.NUM_VERBS:
+    return words.COURIER
   agent = int(state.agent)
   here = "nothing" if agent == words.AGENT_NOWHERE else places[agent]
   if action < len(things):
@@ -187,13 +189,18 @@ def render_outcome(
     return "Nothing happens."
   places, things = receptacle_names(after.task), object_names(after.task)
   action, agent = int(action), int(after.agent)
-  here = places[agent]
-  line = _place_line(after, agent, hidden=hidden)
+  # Only the courier can come while the agent stands nowhere.
+  here = "" if agent == words.AGENT_NOWHERE else places[agent]
+  line = _place_line(after, agent, hidden=hidden) if here else ""
   if action < len(places):
     return f"You walk to the {here}. {line}"
   action -= len(places)
   if action < len(things):
     return f"You take the {things[action]} from the {here}."
+  if action == len(things) + words.NUM_VERBS:
+    brought = _held(after)
+    assert brought is not None
+    return f"The courier brings you the {things[brought]}."
   verb = words.VERBS[action - len(things)]
   if verb == "open":
     return f"You open the {here}. {line.split('. ', 1)[1]}"

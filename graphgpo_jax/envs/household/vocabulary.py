@@ -67,6 +67,8 @@ NUM_CLEANABLE = OBJECT_TYPES.index("book")
 
 VERBS = ("open", "close", "put", "clean", "heat", "cool", "use lamp")
 NUM_VERBS = len(VERBS)
+# The fast way, an action after the verbs where a household has it.
+COURIER = "send courier"
 
 AGENT_NOWHERE = -1  # the middle of the room, where an episode starts
 HELD = -1  # location of the object in the agent's hand

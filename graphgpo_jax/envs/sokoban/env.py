@@ -8,6 +8,7 @@ import functools
 
 import chex
 import jax.numpy as jnp
+import numpy as np
 
 from graphgpo_jax.credit.fingerprints import fingerprint
 from graphgpo_jax.envs.sokoban.generator import attempt_task
@@ -179,7 +180,7 @@ class Sokoban:
 
     Args:
       state: the current state.
-      action: int32 [], in [0, 4).
+      action: int32 [], in [0, 4), or 4 to wait.
 
     Returns:
       The next state and its observation; the reward, float32 []; whether the
@@ -187,7 +188,8 @@ class Sokoban:
       limit reached, not solved), bool []; and the step's info. A state past
       its end can be stepped: a solved one counts as solved while it stays so.
     """
-    offset = jnp.asarray(cell_offsets(self.width))[action]
+    # The fifth action goes nowhere: it waits.
+    offset = jnp.asarray(np.append(cell_offsets(self.width), 0))[action]
     front = state.player + offset
     moves, pushes = self._effect(state, offset)
     num_words = state.boxes.size
@@ -226,14 +228,13 @@ class Sokoban:
     """
     num_cells = self.spec.num_tokens
     cells = jnp.arange(num_cells, dtype=jnp.int32)
+    moves = self.admissible_actions(state)
     kinds = cell_kinds(
       unpack_cells(state.walls, num_cells),
       unpack_cells(state.targets, num_cells),
       unpack_cells(state.boxes, num_cells),
       state.player,
     )
-    offsets = jnp.asarray(cell_offsets(self.width))
-    moves, _ = self._effect(state, offsets)
     is_kind = jnp.arange(2) == 0  # a select fuses where a stack would not
     return Observation(
       tokens=jnp.where(is_kind, kinds[:, None], cells[:, None]),
@@ -256,6 +257,11 @@ class Sokoban:
     """
     player = state.player.astype(jnp.uint32)[None]
     return fingerprint(jnp.concatenate([state.boxes, player]))
+
+  def admissible_actions(self, state: SokobanState) -> chex.Array:
+    """Bool [4], True where the action would move the player."""
+    offsets = jnp.asarray(cell_offsets(self.width))
+    return self._effect(state, offsets)[0]
 
   def _sample(self, key: chex.PRNGKey, *, evaluation: bool) -> SokobanTask:
     """Attempts tasks until one succeeds on the wanted side."""

@@ -68,7 +68,7 @@ class Source(Protocol):
   """A log, read in batches from any position on."""
 
   path: str
-  optional: tuple[str, ...]  # optional columns that it has
+  optional: tuple[str, ...]  # optional columns that it has and that are read
   lines: bool  # whether it is a file of lines
   total: int  # length, in what `done` counts
 

@@ -109,7 +109,7 @@ def credit_file(
       f"rows_per_commit: expected at least 1, got {rows_per_commit}"
     )
   _check_paths(rollouts, output)
-  source = _source(rollouts)
+  source = _source(rollouts, with_actions=checked.reads_actions)
   identity = {
     "input": _file_identity(rollouts),
     "options": _plain_options(checked) | {"near-equal states": near},
@@ -210,10 +210,10 @@ def _publish(
   )
 
 
-def _source(path: str) -> Source:
+def _source(path: str, *, with_actions: bool) -> Source:
   if is_parquet(path):
-    return parquet_source.ParquetSource(path)
-  return jsonl_source.JsonlSource(path)
+    return parquet_source.ParquetSource(path, with_actions=with_actions)
+  return jsonl_source.JsonlSource(path, with_actions=with_actions)
 
 
 def _check_paths(rollouts: str, output: str) -> None:

@@ -21,11 +21,12 @@ class JsonlSource:
 
   lines = True
 
-  def __init__(self, path: str):
+  def __init__(self, path: str, *, with_actions: bool = False):
     """Looks for the columns that the log has.
 
     Args:
       path: the file.
+      with_actions: read the column `action`, if there is one.
 
     Raises:
       ValueError: the file has no line.
@@ -37,11 +38,11 @@ class JsonlSource:
     self._absent = tuple(
       name for name in table_columns.OPTIONAL if name not in self._names
     )
-    # The action takes no part in credit.
+    # Few estimators look at the action.
     self.optional = tuple(
       name
       for name in table_columns.OPTIONAL
-      if name in self._names and name != "action"
+      if name in self._names and (with_actions or name != "action")
     )
 
   def batches(self, position: Position) -> Iterator[Batch]:

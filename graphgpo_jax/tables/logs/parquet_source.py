@@ -25,11 +25,12 @@ class ParquetSource:
 
   lines = False
 
-  def __init__(self, path: str):
+  def __init__(self, path: str, *, with_actions: bool = False):
     """Opens the file and looks at its columns.
 
     Args:
       path: the file.
+      with_actions: read the column `action`, if there is one.
 
     Raises:
       ValueError: it is no complete Parquet file, lacks a required column or
@@ -63,11 +64,11 @@ class ParquetSource:
     self.total = metadata.num_rows
     if not self.total:
       raise ValueError(f"{path}: the table is empty: expected at least one row")
-    # The action takes no part in credit, and may be long.
+    # Few estimators look at the action, and it may be long.
     self.optional = tuple(
       name
       for name in table_columns.OPTIONAL
-      if name in present and name != "action"
+      if name in present and (with_actions or name != "action")
     )
 
   def batches(self, position: Position) -> Iterator[Batch]:

@@ -2,7 +2,8 @@
 
 An observation is its fingerprint, an id a fingerprint too, so that a group in
 memory costs the same whatever its texts, and can be put on disk and be read
-back. Values are checked on the way.
+back. Values are checked on the way. An action takes 8 bytes more, for
+estimators that read it.
 """
 
 import itertools
@@ -15,27 +16,38 @@ import numpy as np
 from graphgpo_jax.tables import arrow_columns, state_keys, table_columns
 from graphgpo_jax.tables.logs.batch import Batch, Fault, FaultError
 
-RECORD = np.dtype(
-  [
-    ("row", np.int64),
-    ("task", np.uint64),
-    ("trajectory", np.uint64),
-    ("t", np.int64),
-    ("source", np.uint64),
-    ("target", np.uint64),
-    ("cost", np.float32),
-    ("reward", np.float32),
-    ("episode_return", np.float32),
-    ("success", np.bool_),
-    ("action_valid", np.bool_),
-    ("fault", np.uint8),
-  ],
-  align=True,
-)
+_FIELDS = [
+  ("row", np.int64),
+  ("task", np.uint64),
+  ("trajectory", np.uint64),
+  ("t", np.int64),
+  ("source", np.uint64),
+  ("target", np.uint64),
+  ("cost", np.float32),
+  ("reward", np.float32),
+  ("episode_return", np.float32),
+  ("success", np.bool_),
+  ("action_valid", np.bool_),
+  ("fault", np.uint8),
+]
+RECORD = np.dtype(_FIELDS, align=True)
+_ACTION_RECORD = np.dtype([*_FIELDS, ("action", np.uint64)], align=True)
 
 # Values of `fault`. A MARK is no row: it says of a rollout that the row whose
 # number stands in `t`, which names no rollout, may be a step of it.
 SOUND, BAD, MARK = 0, 1, 2
+
+
+def record_type(optional: Collection[str]) -> np.dtype:
+  """What records of a log are made of.
+
+  Args:
+    optional: optional columns that the log has and that are read.
+
+  Returns:
+    RECORD, with a field for the action if that is among them.
+  """
+  return _ACTION_RECORD if "action" in optional else RECORD
 
 
 class RecordMaker:
@@ -57,7 +69,7 @@ class RecordMaker:
     """Starts before a batch.
 
     Args:
-      optional: optional columns that the log has.
+      optional: optional columns that the log has and that are read.
       stop: raise for the first row at fault.
       after_unreadable: whether the row before the first batch is unreadable.
       before: task and trajectory of the last readable row, as in its record;
@@ -75,8 +87,8 @@ class RecordMaker:
       batch: n rows.
 
     Returns:
-      RECORD [m], rows in their order and marks between them, and the rows at
-      fault, in their order.
+      Records [m] of `record_type`, rows in their order and marks between them,
+      and the rows at fault, in their order.
 
     Raises:
       FaultError: a row is at fault and `stop` is set.
@@ -91,7 +103,7 @@ class RecordMaker:
       column = batch.columns[name]
       return _checked(name, check, column, dtype, batch.first_row, found)
 
-    records = np.zeros(batch.num_rows, RECORD)
+    records = np.zeros(batch.num_rows, record_type(self._optional))
     records["row"] = batch.first_row + np.arange(batch.num_rows)
     unreadable: dict[int, Fault] = {}
     for name in ("task", "trajectory"):
@@ -108,6 +120,8 @@ class RecordMaker:
       records["action_valid"] = checked(
         "action_valid", table_columns.booleans, bool
       )
+    if "action" in self._optional:
+      records["action"] = checked("action", _state_words, np.uint64)
     records["source"] = checked("observation", _state_words, np.uint64)
     records["target"] = _targets(batch, records["source"], faults)
     if faults and self._stop:
@@ -127,7 +141,7 @@ class RecordMaker:
     marks, places = [], []
 
     def mark(place, row, ids):
-      one = np.zeros((), RECORD)
+      one = np.zeros((), records.dtype)
       one["row"], one["t"], one["fault"] = records["row"][place], row, MARK
       one["task"], one["trajectory"] = ids
       marks.append(one)

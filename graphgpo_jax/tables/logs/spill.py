@@ -155,7 +155,10 @@ def _credit(job: job_lib.Job, state: job_lib.State) -> job_lib.State:
   for index in range(state["bucket"]):
     _remove(_bucket(workspace, index))
   for index in range(state["bucket"], state["buckets"]):
-    records = np.fromfile(_bucket(workspace, index), records_lib.RECORD)
+    records = np.fromfile(
+      _bucket(workspace, index),
+      records_lib.record_type(job.source.optional),
+    )
     window = job.window(records, Position())
     credit = np.zeros(len(window.rows), dtype)
     credit["row"] = window.rows
