@@ -9,8 +9,8 @@ A name that ends in .parquet is a Parquet file (pip install
 graphgpo-jax[logs]), every other one JSON lines; both sides may differ. Each
 row or line of --rollouts is one step: task, trajectory, t, observation,
 next_observation, success, and if logged reward, episode_return, action_valid,
-cost; in any order of rows. Each row of --output is the step of the same row:
-task, trajectory, t, and the credit columns of
+cost, action; in any order of rows. Each row of --output is the step of the
+same row: task, trajectory, t, and the credit columns of
 `graphgpo_jax.tables.assign_credit`. Flags that are not given keep the
 estimator's defaults.
 
@@ -20,6 +20,7 @@ row at fault takes its rollout out; the rows are listed in
 OUTPUT.errors.jsonl. `graphgpo_jax.tables.logs.credit_file` says more.
 """
 
+import inspect
 import sys
 from typing import Any
 
@@ -51,17 +52,21 @@ _PROGRESS = flags.DEFINE_bool("progress", True, "Show rows per second.")
 _ESTIMATOR = flags.DEFINE_string(
   "estimator", "graphgpo", f"One of {', '.join(estimators.ESTIMATORS)}."
 )
-_NUMBERS = {
+# What the flags of the estimators' options say; others name their estimators.
+_HELP = {
   "omega": "Distance discount in (0, 1).",
-  "success_reward": "Reward of a successful rollout.",
+  "success_reward": "Reward of a successful rollout; fills absent columns.",
   "invalid_penalty": "What an inadmissible action costs, at least 0.",
   "unreachable_margin": "Distance of unreachable states past the farthest.",
-  "epsilon": "Keeps small deviations from being blown up, above 0.",
   "step_weight": "Weight of the step or graph advantage.",
   "episode_weight": "Weight of the episode advantage.",
-  "discount": "Reward discount in [0, 1] (gigpo).",
-}
-_FLAGS = {
+  "discount": "Reward discount in [0, 1].",
+  "gae_lambda": "Decay of later TD errors in [0, 1].",
+  "power": "From 1, the expectation, to inf, the shortest way.",
+  "history_length": "States before the present one that are compared, too.",
+  "episode_base": "Let the episode advantage join the average.",
+  "fail_value": "What the end of a failure is worth.",
+  "floor": "Least value or deviation that is divided by.",
   "penalty_only_with_success": "No penalty in tasks without success.",
   "add_step_cost": "Exponent d(s') + cost, as in the paper.",
   "normalize_distance": "Exponent d(s') - d(s) + 1.",
@@ -69,10 +74,39 @@ _FLAGS = {
   "distinct_edges": "Statistics over distinct edges, not steps.",
   "per_rollout": "Episode statistics over rollouts, not steps.",
 }
-# None stands for the estimator's own default.
+
+
+def _define_options() -> list[Any]:
+  """A flag for each option of any estimator that is a number or a boolean."""
+  takers: dict[str, list[str]] = {}
+  kinds: dict[str, type] = {}
+  for estimator, function in estimators.ESTIMATORS.items():
+    for name, parameter in inspect.signature(function).parameters.items():
+      if type(parameter.default) in (bool, int, float):
+        takers.setdefault(name, []).append(estimator)
+        kinds[name] = type(parameter.default)
+  define = {
+    bool: flags.DEFINE_bool,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+  }
+  everyone = len(estimators.ESTIMATORS)
+  found = []
+  for name, kind in kinds.items():
+    text = _HELP.get(name, "Option of the estimator.")
+    # Tables take this one with every estimator.
+    if len(takers[name]) <= everyone // 2 and name != "success_reward":
+      text += f" ({', '.join(takers[name])})"
+    # None stands for the estimator's own default.
+    found.append(define[kind](name, None, text))
+  return found
+
+
 _OPTIONS: list[Any] = [
-  *(flags.DEFINE_float(name, None, text) for name, text in _NUMBERS.items()),
-  *(flags.DEFINE_bool(name, None, text) for name, text in _FLAGS.items()),
+  *_define_options(),
+  flags.DEFINE_float(
+    "epsilon", None, "Keeps small deviations from being blown up, above 0."
+  ),
   flags.DEFINE_float(
     "state_similarity", None, "Texts at least so similar are one state."
   ),

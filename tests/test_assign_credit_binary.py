@@ -72,6 +72,31 @@ def test_writes_what_assign_credit_returns(rollouts, tmp_path, capsys):
   assert sorted(tmp_path.iterdir()) == [output, rollouts]
 
 
+def test_options_of_other_estimators_are_flags(rollouts, tmp_path, capsys):
+  output = tmp_path / "credit.jsonl"
+  status, _, errors = run(
+    capsys,
+    f"--rollouts={rollouts}",
+    f"--output={output}",
+    "--estimator=hgpo",
+    "--history_length=1",
+    "--episode_base",
+    "--history_alpha=0.5",
+  )
+  assert (status, errors) == (0, "")
+  expected = tables.assign_credit(
+    oracle.random_table(1),
+    "hgpo",
+    history_length=1,
+    episode_base=True,
+    history_alpha=0.5,
+  )["advantage"]
+  lines = [json.loads(line) for line in output.read_text().splitlines()]
+  found = np.asarray([line["advantage"] for line in lines], np.float32)
+  np.testing.assert_array_equal(found, expected)
+  assert np.count_nonzero(found)
+
+
 def test_runs_as_a_command(rollouts, tmp_path):
   command = [sys.executable, "-m", "experiments.assign_credit"]
   root = pathlib.Path(__file__).parent.parent

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from experiments.credit_bench import (
   accelerator,
   distances,
+  family,
   generated,
   linearity,
   memory,
@@ -25,6 +26,7 @@ from experiments.credit_bench import (
 )
 from experiments.credit_references import scipy_pipeline
 from graphgpo_jax import tables
+from graphgpo_jax.credit import estimators
 from tests import oracle
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -332,6 +334,22 @@ def test_binary_measures_the_sections_it_is_given(tmp_path):
   assert all(len(record["rounds"]) == 2 for record in sizes)
   assert linearity.table(results["linearity"]) in done.stdout
   assert "pipelines" not in results
+
+
+def test_family_measures_every_estimator(monkeypatch):
+  names = ("graphgpo", "grpo", "salt")
+  monkeypatch.setattr(
+    family.estimators,
+    "ESTIMATORS",
+    {name: estimators.ESTIMATORS[name] for name in names},
+  )
+  found = family.measure(tiny(repeats=2))
+  assert tuple(found["estimators"]) == names
+  assert found["estimators"]["graphgpo"]["ratio"] == 1.0
+  assert all(len(r["rounds"]) == 2 for r in found["estimators"].values())
+  lines = family.table(found).splitlines()
+  assert len(lines) == 4
+  assert lines[3].split()[0] == "salt" and lines[3].endswith("<= 2")
 
 
 @pytest.mark.slow

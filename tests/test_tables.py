@@ -510,3 +510,40 @@ def test_naming_a_default_changes_nothing():
   assert plain == named
   assert "ddof" not in plain.traced  # Its two normalisers differ in it.
   assert table_options.read_options("g2po", {}).traced["ddof"] == 1.0
+
+
+def test_nodes_are_numbered_as_they_first_appear():
+  words = np.asarray([[9, 5, 7, 5, 1], [4, 4, 2, 3, 9]], np.uint64)
+  words[0, 3] = words[1, 4] = table_device.PADDING
+  late = np.asarray([[False, True, False, True, False], [False] * 5])
+  ids = table_device.node_ids(words, late)
+  assert ids.tolist() == [[1, 4, 2, 5, 3], [1, 1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_numbers_of_nodes_do_not_depend_on_what_observations_are(
+  monkeypatch, seed
+):
+  """Solvers round by them, and files must get what tables get to the bit."""
+  seen = []
+  credit_groups = table_device.credit_groups
+
+  def spy(nodes, flags, *arrays, **options):
+    padding = (flags == 0) & (
+      np.roll(flags, 1, axis=1) & table_device.LAST == 0
+    )
+    seen.append(np.where(padding, -1, nodes))
+    return credit_groups(nodes, flags, *arrays, **options)
+
+  monkeypatch.setattr(packing.table_device, "credit_groups", spy)
+  table = oracle.random_table(seed, tasks=4)
+  wrapped = {
+    name: [(text, None) for text in table[name]]
+    for name in ("observation", "next_observation")
+  }
+  tables.assign_credit(table)
+  tables.assign_credit(table | wrapped)
+  texts, tuples = seen
+  # Where a success ended no state stands.
+  np.testing.assert_array_equal(texts[texts >= 0], tuples[texts >= 0])
+  assert (texts >= 0).sum() > len(table["t"])

@@ -34,6 +34,7 @@ def first_alike(keys: Sequence[chex.Array], mask: chex.Array) -> chex.Array:
   num_entries = mask.shape[0]
   if not num_entries:
     return jnp.zeros((0,), jnp.int32)
+  keys = [jnp.asarray(key) for key in keys]
   # Half empty, so that few meet by chance.
   size = 2 ** (2 * num_entries - 1).bit_length()
   # 0 * mask: `jax.shard_map` wants a loop's carry to start as what it becomes.

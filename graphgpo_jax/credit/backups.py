@@ -41,7 +41,7 @@ def with_fail_sink(steps: Steps, *, max_nodes: int) -> StateGraph:
   beyond = graph_lib.NO_NODE
   target = jnp.where(steps.target < max_nodes, steps.target, beyond)
   return graph_lib.build_graph(
-    steps.replace(
+    steps.replace(  # type: ignore[attr-defined]
       source=jnp.where(steps.source < max_nodes, steps.source, beyond),
       target=jnp.where(failed, max_nodes, target),
     ),
@@ -165,7 +165,8 @@ def power_mean_values(
   num_nodes = graph.node_mask.shape[0]
   cost = graph.cost if use_costs else jnp.ones_like(graph.cost)
   cost = jax.lax.stop_gradient(jnp.where(graph.mask, cost, jnp.inf))
-  distance = distances.shortest_distances(graph.replace(cost=cost))
+  priced = graph.replace(cost=cost)  # type: ignore[attr-defined]
+  distance = distances.shortest_distances(priced)
   reached = jnp.isfinite(distance)
   log_discount = jnp.log(jnp.maximum(jnp.float32(discount), _TINY))
   farthest = jnp.where(reached, distance, 0.0) * log_discount
@@ -213,7 +214,9 @@ def power_mean_values(
     max_sweeps=max_sweeps,
     worth=worth,
   )
-  return found.replace(value=worth(found.value))
+  return linear_chains.StateValues(
+    value=worth(found.value), residual=found.residual, sweeps=found.sweeps
+  )
 
 
 def decayed_max(

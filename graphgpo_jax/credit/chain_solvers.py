@@ -8,6 +8,7 @@ residual is a true one.
 """
 
 import functools
+from collections.abc import Callable
 
 import chex
 import jax
@@ -210,11 +211,14 @@ def compressed_solution(
     place = jnp.where(small.branches, rank - 1, size)
     return _dense_solution(small.core, place, number, size=size)
 
-  ways = [functools.partial(dense, size) for size in sizes[:needed]]
+  def krylov():
+    return linear_chains.krylov_solution(small.core, tolerance=tolerance)
+
+  ways: list[Callable[[], chex.Array]] = [
+    functools.partial(dense, size) for size in sizes[:needed]
+  ]
   if most > sizes[-1]:
-    ways.append(
-      lambda: linear_chains.krylov_solution(small.core, tolerance=tolerance)
-    )
+    ways.append(krylov)
   which = jnp.sum(number > jnp.array(sizes), dtype=jnp.int32)
   value = jax.lax.switch(which, ways)
   return small.known + small.weight * value[small.pointer]

@@ -11,7 +11,7 @@ import numpy as np
 
 from graphgpo_jax.tables import table_device, table_options, table_rows
 
-_PADDING = np.uint64(2**64 - 1)
+_PADDING = table_device.PADDING
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,14 +92,14 @@ def start(rows: table_rows.Rows, options: table_options.Options) -> Started:
       table_device.credit_groups(
         words[part].astype(np.int32).reshape(-1, batch.size)
         if rows.numbered
-        else _numbered(words[part], batch),
+        else _numbered(words[part], flags[part], batch),
         *(
           array.reshape(-1, batch.size)
           for array in (flags[part], *numbers[:, part])
         ),
         action=None
         if action_words is None
-        else _numbered(action_words[part], batch),
+        else _numbered(action_words[part], flags[part], batch),
         num_groups=batch.num_groups,
         options=options,
       )
@@ -107,12 +107,14 @@ def start(rows: table_rows.Rows, options: table_options.Options) -> Started:
   return Started(results, batches, place, rows)
 
 
-def _numbered(words, batch):
+def _numbered(words, flags, batch):
   """Ids of the words of each of a batch's groups, int32 [B, E]."""
   used = batch.num_groups * batch.size
   ids = np.zeros(batch.stop - batch.start, np.int32)
   ids[:used] = table_device.node_ids(
-    words[:used].reshape(-1, batch.size)
+    words[:used].reshape(-1, batch.size),
+    # The ends of rollouts are numbered after the states that steps leave.
+    (flags[:used] & table_device.STEP == 0).reshape(-1, batch.size),
   ).ravel()
   return ids.reshape(-1, batch.size)
 

@@ -19,6 +19,7 @@ from graphgpo_jax.credit import graph as graph_lib
 from graphgpo_jax.tables import table_options
 
 STEP, SUCCESS, LAST, VALID = 1, 2, 4, 8  # bits of a slot's flags
+PADDING = np.uint64(2**64 - 1)  # word of a slot that holds no state
 
 CREDIT_FIELDS = (
   "distance",
@@ -67,22 +68,37 @@ def batch_sizes(num_groups: int, size: int) -> list[int]:
   return sizes
 
 
-def node_ids(words: np.ndarray) -> np.ndarray:
-  """Numbers the distinct words of each row 1, 2, ... in ascending order.
+def node_ids(words: np.ndarray, late: np.ndarray) -> np.ndarray:
+  """Numbers the distinct words of each row 1, 2, ... as they first appear.
+
+  Not in the order of the words: solvers round by the order of the nodes, and
+  the texts of a table are numbered so without words (see `text_nodes`).
 
   Args:
     words: uint64 [B, E]; padding holds the greatest word.
+    late: bool [B, E], entries that count as standing behind all others.
 
   Returns:
     int32 [B, E]. Padding comes last, so it never shifts another's number.
   """
+  size = words.shape[1]
   order = np.argsort(words, axis=1)
   ascending = np.take_along_axis(words, order, axis=1)
-  ranks = np.ones(words.shape, np.int32)
-  np.cumsum(ascending[:, 1:] != ascending[:, :-1], axis=1, out=ranks[:, 1:])
-  ranks[:, 1:] += 1
-  ids = np.empty_like(ranks)
-  np.put_along_axis(ids, order, ranks, axis=1)
+  starts = np.ones(words.shape, bool)
+  np.not_equal(ascending[:, 1:], ascending[:, :-1], out=starts[:, 1:])
+  heads = np.flatnonzero(starts)
+  place = order + size * np.take_along_axis(late, order, axis=1)
+  place[ascending == PADDING] = 2 * size
+  first = np.minimum.reduceat(place.ravel(), heads)
+  row = heads // size
+  by_first = np.argsort(row * (2 * size + 1) + first)
+  number = np.empty(len(heads), np.int32)
+  number[by_first] = np.arange(len(heads)) + 1
+  # Counted through all rows so far: less what stands in the rows before.
+  number -= np.searchsorted(row, row).astype(np.int32)
+  ids = np.empty(words.shape, np.int32)
+  distinct = np.cumsum(starts.ravel()) - 1
+  np.put_along_axis(ids, order, number[distinct].reshape(words.shape), axis=1)
   return ids
 
 

@@ -10,6 +10,12 @@ from graphgpo_jax.credit import chain_solvers, linear_chains
 NUM_STATES, NUM_EDGES = 160, 400
 
 
+def made_chain(**columns):
+  return linear_chains.Chain(
+    **{name: jnp.asarray(values) for name, values in columns.items()}
+  )
+
+
 def random_chain(seed, *, discount=0.98, branching=1.0, padding=True):
   """A chain, and its V in float64; each state goes on with `discount`.
 
@@ -35,7 +41,7 @@ def random_chain(seed, *, discount=0.98, branching=1.0, padding=True):
   constant += np.where(rng.random(NUM_STATES) < 0.1, rng.normal(), 0.0)
   matrix = np.eye(NUM_STATES)
   np.subtract.at(matrix, (source, target), weight)
-  chain = linear_chains.Chain(
+  chain = made_chain(
     source=np.where(mask, source, NUM_STATES).astype(np.int32),
     target=np.where(mask, target, 0).astype(np.int32),
     weight=weight.astype(np.float32),
@@ -79,6 +85,7 @@ def test_solve_bounds_its_error(method):
     found = solve(chain)
     value = np.asarray(found.value, np.float64)
     scale = np.abs(expected).max()
+    chain = jax.tree.map(np.asarray, chain)
     again = chain.constant.astype(np.float64)
     inside = chain.source < NUM_STATES
     np.add.at(
@@ -110,7 +117,7 @@ def test_small_values_keep_their_digits():
   # Half of the steps fall back to the start of the line, from which nothing
   # but the line leads on.
   target[::2] = length - 1
-  chain = linear_chains.Chain(
+  chain = made_chain(
     source=source.astype(np.int32),
     target=target.astype(np.int32),
     weight=np.full(len(source), 0.3, np.float32),
@@ -128,7 +135,7 @@ def test_small_values_keep_their_digits():
 def test_krylov_survives_breakdowns():
   """Nothing to do, and a residual at right angles to its image."""
   one = np.zeros(1, np.int32)
-  nothing = linear_chains.Chain(
+  nothing = made_chain(
     source=one + 2,
     target=one,
     weight=np.zeros(1, np.float32),
@@ -136,7 +143,7 @@ def test_krylov_survives_breakdowns():
   )
   assert not linear_chains.krylov_solution(nothing).any()
   # A cycle of weight 1: no solution at all.
-  cycle = linear_chains.Chain(
+  cycle = made_chain(
     source=np.arange(2, dtype=np.int32),
     target=np.array([1, 0], np.int32),
     weight=np.ones(2, np.float32),

@@ -86,10 +86,10 @@ def crbc(
     discount * there, pair, known, num_segments=known.shape[0]
   )[jnp.maximum(pair, 0)]
   place = jnp.where(known, steps.source, num_nodes)
-  ends = jnp.full((num_nodes, 2), -1, jnp.int32)
-  order = jnp.stack([action, jnp.iinfo(jnp.int32).max - action], axis=1)
-  ends = ends.at[place].max(order, mode="drop")
-  chosen = ends[:, 0] + ends[:, 1] > jnp.iinfo(jnp.int32).max - 1
+  bounds = jax.ops.segment_max(
+    jnp.stack([action, -action], axis=1), place, num_nodes
+  )
+  chosen = bounds[:, 0] > -bounds[:, 1]
   step_part = parts.same_state_advantage(
     steps,
     graph,
