@@ -70,8 +70,8 @@ def expected_values(
   `fail_value`; a state that no edge leaves is worth r(s).
 
   The discount brings any two V closer by its factor a sweep, so the error of
-  the result is at most residual / (1 - discount); the sweeps stop at a residual
-  of `tolerance` times the greatest value.
+  the result is at most residual / (1 - discount), costs below 1 aside; the
+  sweeps stop at a residual of `tolerance` times the greatest value.
 
   Args:
     graph: StateGraph with N nodes and K edges.
