@@ -85,7 +85,7 @@ def _define_options() -> list[Any]:
       if type(parameter.default) in (bool, int, float):
         takers.setdefault(name, []).append(estimator)
         kinds[name] = type(parameter.default)
-  define = {
+  define: dict[type, Any] = {
     bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,

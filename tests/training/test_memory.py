@@ -89,6 +89,7 @@ def test_without_a_pool_there_is_no_memory():
   assert created.memory is None
 
 
+@pytest.mark.slow
 def test_tasks_come_back_and_are_remembered():
   states = unbroken()
   start = states[0][0].memory
