@@ -19,8 +19,8 @@ import jax.numpy as jnp
 TOLERANCE = 5e-7
 MAX_SWEEPS = 10_000
 KRYLOV_ITERATIONS = 256
-# How far above its tolerance a residual may be due to rounding.
-_ROUNDING = 16.0
+# How many times its tolerance a residual may come to by rounding alone.
+DRIFT = 16.0
 _PATIENCE = 32  # sweeps
 
 
@@ -99,7 +99,7 @@ def settle(
 
   def moving(carry):
     _, _, residual, bound, least, idle, sweeps = carry
-    stuck = (idle >= _PATIENCE) & (least <= _ROUNDING * bound)
+    stuck = (idle >= _PATIENCE) & (least <= DRIFT * bound)
     return (residual > bound) & ~stuck & (sweeps < max_sweeps)
 
   def again(carry):
@@ -163,7 +163,9 @@ def krylov_solution(
 
   Args:
     chain: Chain of N states.
-    tolerance: residual to come under, as a share of the greatest value.
+    tolerance: residual to come under, as a share of the greatest value; the
+      one that is carried along, which rounding leaves up to `DRIFT` times
+      below the true one.
     max_iterations: iterations at most.
 
   Returns:

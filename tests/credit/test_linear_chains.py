@@ -61,6 +61,12 @@ SOLVERS = {
   "compressed": chain_solvers.compressed_solution,
 }
 jitted = {name: jax.jit(function) for name, function in SOLVERS.items()}
+# Error as a share of the greatest value: a residual of float32's rounding under
+# a discount of 0.98. What BiCGStab stops at is the residual that it carries
+# along, from which the true one drifts.
+ERROR = dict.fromkeys(SOLVERS, 5e-5) | {
+  "krylov": linear_chains.DRIFT * linear_chains.TOLERANCE / 0.02
+}
 
 
 @pytest.mark.parametrize("name", SOLVERS)
@@ -71,8 +77,7 @@ def test_solvers_equal_numpy(name, branching):
     np.testing.assert_allclose(
       jitted[name](chain),
       expected,
-      # BiCGStab stops at a residual of 5e-7, and the discount is 0.98.
-      atol=5e-5 * max(1.0, np.abs(expected).max()),
+      atol=ERROR[name] * max(1.0, np.abs(expected).max()),
     )
 
 
