@@ -26,9 +26,12 @@ def rustworkx_credit(steps, **numbers):
 
 REFERENCES = [
   pytest.param(scipy_pipeline.assign_credit, id="scipy"),
-  pytest.param(
-    functools.partial(scipy_pipeline.assign_credit, hash_both=False),
-    id="scipy, unseen next",
+  *(
+    pytest.param(
+      functools.partial(scipy_pipeline.assign_credit, nodes=nodes),
+      id=f"scipy, {nodes.__name__}",
+    )
+    for nodes in (scipy_pipeline.looked_up_sources, scipy_pipeline.unique_nodes)
   ),
   pytest.param(dict_pipeline.assign_credit, id="dict"),
   pytest.param(

@@ -1,9 +1,9 @@
 """Credit by NumPy and SciPy: what one writes without JAX and in a hurry to run.
 
 Ids come from one dict lookup per text (a defaultdict that counts, driven by
-`map`; np.unique over texts sorts them and is several times slower), distances
-from `scipy.sparse.csgraph.dijkstra` on the reversed graph of all tasks at once,
-statistics from `np.bincount` in float64.
+`map`), or from `np.unique` of Python's hashes of the texts, which is slower;
+distances from `scipy.sparse.csgraph.dijkstra` on the reversed graph of all
+tasks at once, statistics from `np.bincount` in float64.
 """
 
 import collections
@@ -18,6 +18,10 @@ from scipy.sparse import csgraph
 
 Distances = Callable[
   [np.ndarray, np.ndarray, np.ndarray | None, int], np.ndarray
+]
+Nodes = Callable[
+  [Sequence[Any], Sequence[Any], np.ndarray, np.ndarray],
+  tuple[np.ndarray, np.ndarray],
 ]
 
 
@@ -50,6 +54,108 @@ def dijkstra_distances(
   return csgraph.dijkstra(into, indices=0)
 
 
+def looked_up_nodes(
+  observation: Sequence[Any],
+  following: Sequence[Any],
+  task: np.ndarray,
+  failed: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Nodes by looking up every text of both columns.
+
+  Args:
+    observation: n hashable observations.
+    following: n next observations.
+    task: int [n], 0, 1, ...
+    failed: bool [n], the last step of a failed rollout; not used.
+
+  Returns:
+    int64 [n], nodes that the steps leave, and [n], those they lead to, from 1.
+  """
+  del failed
+  number = _numbers()
+  source = _look_up(number, observation, len(task))
+  target = _look_up(number, following, len(task))
+  return _apart(source, target, task, len(number))
+
+
+def looked_up_sources(
+  observation: Sequence[Any],
+  following: Sequence[Any],
+  task: np.ndarray,
+  failed: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Nodes as `looked_up_nodes`, most of `following` unseen.
+
+  Only what ends a failure is looked up; every other next observation is taken
+  to be the next row's observation.
+
+  Args:
+    observation: n hashable observations.
+    following: n next observations.
+    task: int [n], 0, 1, ...
+    failed: bool [n], the last step of a failed rollout.
+
+  Returns:
+    Two int64 [n], from 1; 0 where the last row leads.
+  """
+  number = _numbers()
+  source = _look_up(number, observation, len(task))
+  target = np.append(source[1:], 0)
+  ends = np.flatnonzero(failed)
+  target[ends] = _look_up(number, (following[row] for row in ends), len(ends))
+  return _apart(source, target, task, len(number))
+
+
+def unique_nodes(
+  observation: Sequence[Any],
+  following: Sequence[Any],
+  task: np.ndarray,
+  failed: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Nodes by `np.unique` of 64-bit hashes, which are trusted not to collide.
+
+  Args:
+    observation: n hashable observations.
+    following: n next observations.
+    task: int [n], 0, 1, ...
+    failed: bool [n], the last step of a failed rollout; not used.
+
+  Returns:
+    Two int64 [n], from 1.
+  """
+  del failed
+  both = itertools.chain(observation, following)
+  hashes = np.fromiter(map(hash, both), np.int64, 2 * len(task))
+  # An odd factor tells equal texts of two tasks apart; it wraps round.
+  hashes ^= np.concatenate([task, task]) * np.int64(0x1E3779B97F4A7C15)
+  _, number = np.unique(hashes, return_inverse=True)
+  source, target = np.split(number + 1, 2)
+  return source, target
+
+
+def _numbers():
+  """A dict that numbers what it is asked for 1, 2, ..."""
+  return collections.defaultdict(itertools.count(1).__next__)
+
+
+def _look_up(number: dict[Any, int], texts: Iterable[Any], count: int):
+  return np.fromiter(map(number.__getitem__, texts), np.int64, count)
+
+
+def _apart(source, target, task, num_nodes):
+  """Nodes of which no two tasks share one, whatever texts they share."""
+  owner = np.empty(num_nodes + 1, np.int64)
+  owner[source] = task
+  owner[target] = task
+  if (owner[source] == task).all() and (owner[target] == task).all():
+    return source, target
+  both = np.concatenate([source, target])
+  both += np.concatenate([task, task]) * (num_nodes + 1)
+  _, both = np.unique(both, return_inverse=True)
+  source, target = np.split(both + 1, 2)
+  return source, target
+
+
 def assign_credit(
   steps: Mapping[str, Sequence[Any]],
   *,
@@ -57,7 +163,7 @@ def assign_credit(
   success_reward: float = 10.0,
   invalid_penalty: float = 0.1,
   epsilon: float = 1e-6,
-  hash_both: bool = True,
+  nodes: Nodes = looked_up_nodes,
   distances: Distances = dijkstra_distances,
 ) -> dict[str, np.ndarray]:
   """GraphGPO's distances and advantages, as the authors' recipe has them.
@@ -73,9 +179,8 @@ def assign_credit(
     success_reward: reward of a success, in reward units.
     invalid_penalty: cost of an action that is not admissible, reward units.
     epsilon: keeps small deviations from being blown up.
-    hash_both: look up both columns of observations. Without, every
-      next_observation but those that end a failure is taken to be the next
-      row's observation, unseen.
+    nodes: nodes of the steps' two ends, from 1: `looked_up_nodes`,
+      `looked_up_sources` or `unique_nodes`.
     distances: distance of every node to node 0.
 
   Returns:
@@ -90,7 +195,11 @@ def assign_credit(
   last = np.append(starts[1:], True)
   success = np.frombuffer(bytes(steps["success"]), bool)
   cost = np.asarray(steps["cost"], np.float64) if "cost" in steps else None
-  source, target, num_nodes = _nodes(steps, task, last, success, hash_both)
+  source, target = nodes(
+    steps["observation"], steps["next_observation"], task, last & ~success
+  )
+  target[last & success] = 0
+  num_nodes = max(int(source.max()), int(target.max())) + 1
   distance = distances(source, target, cost, num_nodes)
   here, there = _finite(distance, source, target, task)
 
@@ -118,35 +227,6 @@ def _starts(column):
   starts = np.ones(len(column), bool)
   starts[1:] = np.fromiter(differs, bool, len(column) - 1)
   return starts
-
-
-def _nodes(steps, task, last, success, hash_both):
-  """Nodes of the steps' two ends, and their number; node 0 is the sink."""
-  observation, following = steps["observation"], steps["next_observation"]
-  won = last & success
-  number: dict[Any, int] = collections.defaultdict(itertools.count(1).__next__)
-
-  def look_up(texts: Iterable[Any], count: int) -> np.ndarray:
-    return np.fromiter(map(number.__getitem__, texts), np.int64, count)
-
-  source = look_up(observation, len(task))
-  if hash_both:
-    target = look_up(following, len(task))
-  else:
-    target = np.append(source[1:], 0)
-    ends = np.flatnonzero(last & ~success)
-    target[ends] = look_up((following[row] for row in ends), len(ends))
-  # Tasks may share a text, and share no node.
-  owner = np.empty(len(number) + 1, np.int64)
-  owner[source] = task
-  owner[target] = task
-  if not ((owner[source] == task).all() and (owner[target] == task).all()):
-    both = np.concatenate([source, target])
-    both += np.concatenate([task, task]) * (len(number) + 1)
-    _, both = np.unique(both, return_inverse=True)
-    source, target = np.split(both + 1, 2)
-  target[won] = 0
-  return source, target, max(int(source.max()), int(target.max())) + 1
 
 
 def _finite(distance, source, target, task):

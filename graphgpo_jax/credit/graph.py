@@ -112,6 +112,33 @@ def node_ids(
   )
 
 
+def known_sources(steps: Steps, *, max_nodes: int) -> chex.Array:
+  """Steps whose source is a node: bool [E].
+
+  Args:
+    steps: Steps of one group, [E].
+    max_nodes: N, node limit; a state past it is no node.
+
+  Returns:
+    bool [E], False in padding.
+  """
+  return steps.mask & (steps.source >= 0) & (steps.source < max_nodes)
+
+
+def connected_steps(steps: Steps, *, max_nodes: int) -> chex.Array:
+  """Steps both of whose ends are nodes, which can be an edge: bool [E].
+
+  Args:
+    steps: Steps of one group, [E].
+    max_nodes: N, node limit; a state past it is no node.
+
+  Returns:
+    bool [E], False in padding.
+  """
+  known = known_sources(steps, max_nodes=max_nodes)
+  return known & (steps.target >= 0) & (steps.target < max_nodes)
+
+
 def build_graph(
   steps: Steps, *, max_nodes: int, max_edges: int | None = None
 ) -> StateGraph:
@@ -140,13 +167,7 @@ def build_graph(
     raise ValueError(f"max_nodes must be at least 1, got {max_nodes}")
   if max_edges is not None and max_edges < 1:
     raise ValueError(f"max_edges must be at least 1, got {max_edges}")
-  connected = (
-    steps.mask
-    & (steps.source >= 0)
-    & (steps.source < max_nodes)
-    & (steps.target >= 0)
-    & (steps.target < max_nodes)
-  )
+  connected = connected_steps(steps, max_nodes=max_nodes)
   source = jnp.where(connected, steps.source, NO_NODE)
   target = jnp.where(connected, steps.target, NO_NODE)
   cost = jnp.where(connected, steps.cost, jnp.inf).astype(jnp.float32)

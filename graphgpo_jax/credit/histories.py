@@ -37,7 +37,7 @@ def history_segments(
     raise ValueError(f"history_length must be at least 0, got {history_length}")
   chex.assert_rank([steps.source, steps.last, steps.mask], 1)
   chex.assert_equal_shape([steps.source, steps.last, steps.mask])
-  known = steps.mask & (steps.source >= 0) & (steps.source < max_nodes)
+  known = graph_lib.known_sources(steps, max_nodes=max_nodes)
   follows = steps.mask & _before(steps.mask & ~steps.last)
   state, has_state = steps.source, known
   states, reaches = [state], [known]

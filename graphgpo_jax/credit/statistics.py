@@ -48,7 +48,7 @@ def graph_statistics(
     GraphStatistics, each float32 [].
   """
   num_nodes = graph.node_mask.shape[0]
-  known = steps.mask & (steps.source >= 0) & (steps.source < num_nodes)
+  known = graph_lib.known_sources(steps, max_nodes=num_nodes)
   # A state all of whose steps were left out of the graph is none of its nodes.
   known &= graph.node_mask[jnp.where(known, steps.source, 0)]
   place = jnp.where(known, steps.source, num_nodes)

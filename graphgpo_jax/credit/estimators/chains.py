@@ -4,9 +4,8 @@ See `credit.backups`, and `chains_to_failure` for those with a second sink.
 """
 
 import chex
-import jax.numpy as jnp
 
-from graphgpo_jax.credit import backups, potentials, signals, sums
+from graphgpo_jax.credit import backups, potentials, signals
 from graphgpo_jax.credit import graph as graph_lib
 from graphgpo_jax.credit import normalize as normalize_lib
 from graphgpo_jax.credit.estimators import parts
@@ -78,7 +77,7 @@ def rewardflow(
     normalize=normalize,
     distinct_edges=distinct_edges,
   )
-  return with_episode_part(
+  return parts.with_episode_part(
     steps,
     distance,
     penalty,
@@ -157,11 +156,11 @@ def graphhca(
   step_part = parts.same_state_advantage(
     steps,
     graph,
-    without_rounding(steps, graph, step_return, resolution),
+    parts.without_rounding(steps, graph, step_return, resolution),
     normalize=normalize,
     distinct_edges=distinct_edges,
   )
-  return with_episode_part(
+  return parts.with_episode_part(
     steps,
     distance,
     penalty,
@@ -169,46 +168,6 @@ def graphhca(
     step_part,
     normalize=normalize,
     per_rollout=per_rollout,
-    step_weight=step_weight,
-    episode_weight=episode_weight,
-  )
-
-
-def without_rounding(steps, graph, values, resolution):
-  """Values of a state's steps that all but agree, made equal; float32 [E].
-
-  Divided by their deviation, differences that are rounding alone would be an
-  advantage.
-  """
-  num_nodes = graph.node_mask.shape[0]
-  known = steps.mask & (steps.source >= 0) & (steps.source < num_nodes)
-  place = jnp.where(known, steps.source, num_nodes)
-  lowest, highest = sums.segment_range(values, place, num_segments=num_nodes)
-  level = known & (highest - lowest <= resolution)[place]
-  return jnp.where(level, lowest[place], values)
-
-
-def with_episode_part(
-  steps,
-  distance,
-  penalty,
-  step_return,
-  step_part,
-  *,
-  normalize,
-  per_rollout,
-  step_weight,
-  episode_weight,
-):
-  """Credit, with the episode part that all of these share."""
-  return parts.mix(
-    steps,
-    distance,
-    step_return=step_return,
-    step_part=step_part,
-    episode_part=parts.episode_advantage(
-      steps, penalty, normalize=normalize, per_rollout=per_rollout
-    ),
     step_weight=step_weight,
     episode_weight=episode_weight,
   )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from graphgpo_jax.credit import alike, backups, potentials, signals
 from graphgpo_jax.credit import graph as graph_lib
 from graphgpo_jax.credit import normalize as normalize_lib
-from graphgpo_jax.credit.estimators import chains, parts
+from graphgpo_jax.credit.estimators import parts
 
 Credit = parts.Credit
 StateGraph = graph_lib.StateGraph
@@ -79,7 +79,7 @@ def crbc(
     steps, num_nodes, discount=discount, fail_value=fail_value
   )
   action = graph_lib.action_ids(steps)
-  known = steps.mask & (steps.source >= 0) & (steps.source < num_nodes)
+  known = graph_lib.known_sources(steps, max_nodes=num_nodes)
   known &= action >= 0
   pair = alike.first_alike([steps.source, action], known)
   followed = potentials.segment_mean(
@@ -101,7 +101,7 @@ def crbc(
     ),
   )
   chose = known & chosen[jnp.where(known, steps.source, 0)]
-  return chains.with_episode_part(
+  return parts.with_episode_part(
     steps,
     distance,
     penalty,
@@ -207,13 +207,13 @@ def graft(
   step_part = parts.same_state_advantage(
     steps,
     graph,
-    chains.without_rounding(
+    parts.without_rounding(
       steps, graph, step_return, resolution * jnp.abs(success_reward)
     ),
     normalize=normalize,
     distinct_edges=distinct_edges,
   )
-  return chains.with_episode_part(
+  return parts.with_episode_part(
     steps,
     distance,
     penalty,

@@ -159,13 +159,7 @@ def salt(
   )
   num_nodes = graph.node_mask.shape[0]
   num_steps = steps.mask.shape[0]
-  connected = (
-    steps.mask
-    & (steps.source >= 0)
-    & (steps.source < num_nodes)
-    & (steps.target >= 0)
-    & (steps.target < num_nodes)
-  )
+  connected = graph_lib.connected_steps(steps, max_nodes=num_nodes)
   keys, sizes = [steps.source, steps.target], [num_nodes, num_nodes]
   if steps.action is not None:
     keys, sizes = [*keys, steps.action], [*sizes, None]

@@ -6,7 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from graphgpo_jax.credit import distances, signals
+from graphgpo_jax.credit import distances, signals, sums
 from graphgpo_jax.credit import graph as graph_lib
 from graphgpo_jax.credit import normalize as normalize_lib
 
@@ -123,7 +123,7 @@ def same_state_advantage(
     source has no node, and for a state with a single step.
   """
   num_nodes = graph.node_mask.shape[0]
-  known = steps.mask & (steps.source >= 0) & (steps.source < num_nodes)
+  known = graph_lib.known_sources(steps, max_nodes=num_nodes)
   weight = known.astype(jnp.float32)
   if distinct_edges:
     weight = weight * graph_lib.edge_weights(steps)
@@ -183,6 +183,75 @@ def invalid_penalties(
     steps.mask,
     invalid_penalty=invalid_penalty,
     only_with_success=only_with_success,
+  )
+
+
+def without_rounding(
+  steps: Steps, graph: StateGraph, values: chex.Array, resolution: chex.Numeric
+) -> chex.Array:
+  """Values of a state's steps that all but agree, made equal.
+
+  Divided by their deviation, differences that are rounding alone would be an
+  advantage.
+
+  Args:
+    steps: Steps of one group, [E].
+    graph: its StateGraph, with N nodes.
+    values: float32 [E].
+    resolution: how far apart a state's values may lie and be the same.
+
+  Returns:
+    float32 [E].
+  """
+  num_nodes = graph.node_mask.shape[0]
+  known = graph_lib.known_sources(steps, max_nodes=num_nodes)
+  place = jnp.where(known, steps.source, num_nodes)
+  lowest, highest = sums.segment_range(values, place, num_segments=num_nodes)
+  level = known & (highest - lowest <= resolution)[place]
+  return jnp.where(level, lowest[place], values)
+
+
+def with_episode_part(
+  steps: Steps,
+  distance: chex.Array,
+  penalty: chex.Array,
+  step_return: chex.Array,
+  step_part: chex.Array,
+  *,
+  normalize: Normalizer,
+  per_rollout: bool,
+  step_weight: float,
+  episode_weight: float,
+  unreachable_margin: float = 1.0,
+) -> Credit:
+  """Credit of a step part: `mix` of it and `episode_advantage`.
+
+  Args:
+    steps: Steps of one group, [E].
+    distance: float32 [N], +inf where unreachable.
+    penalty: float32 [E], reward units, of the episode part.
+    step_return: float32 [E], the step signal, as it is reported.
+    step_part: float32 [E], A^S.
+    normalize: normaliser of the episode part.
+    per_rollout: episode statistics over rollouts instead of steps.
+    step_weight: weight of A^S.
+    episode_weight: weight of A^E.
+    unreachable_margin: see `step_distances`.
+
+  Returns:
+    Credit, float32 [E] each.
+  """
+  return mix(
+    steps,
+    distance,
+    step_return=step_return,
+    step_part=step_part,
+    episode_part=episode_advantage(
+      steps, penalty, normalize=normalize, per_rollout=per_rollout
+    ),
+    step_weight=step_weight,
+    episode_weight=episode_weight,
+    unreachable_margin=unreachable_margin,
   )
 
 

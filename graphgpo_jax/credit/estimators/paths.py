@@ -89,7 +89,7 @@ def graphgpo(
   compared = step_return
   if scale_free:
     num_nodes = graph.node_mask.shape[0]
-    known = steps.mask & (steps.source >= 0) & (steps.source < num_nodes)
+    known = graph_lib.known_sources(steps, max_nodes=num_nodes)
     # The step's own cost belongs to the exponent that is made relative.
     reach = there + cost if add_step_cost else there
     nearest = signals.nearest_of_source(
@@ -106,15 +106,14 @@ def graphgpo(
     normalize=normalize,
     distinct_edges=distinct_edges,
   )
-  episode_part = parts.episode_advantage(
-    steps, penalty, normalize=normalize, per_rollout=per_rollout
-  )
-  return parts.mix(
+  return parts.with_episode_part(
     steps,
     distance,
-    step_return=step_return,
-    step_part=step_part,
-    episode_part=episode_part,
+    penalty,
+    step_return,
+    step_part,
+    normalize=normalize,
+    per_rollout=per_rollout,
     step_weight=step_weight,
     episode_weight=episode_weight,
     unreachable_margin=unreachable_margin,

@@ -67,15 +67,14 @@ def gigpo(
     normalize=normalize,
     distinct_edges=distinct_edges,
   )
-  episode_part = parts.episode_advantage(
-    steps, penalty, normalize=normalize, per_rollout=per_rollout
-  )
-  return parts.mix(
+  return parts.with_episode_part(
     steps,
     distance,
-    step_return=step_return,
-    step_part=step_part,
-    episode_part=episode_part,
+    penalty,
+    step_return,
+    step_part,
+    normalize=normalize,
+    per_rollout=per_rollout,
     step_weight=step_weight,
     episode_weight=episode_weight,
   )

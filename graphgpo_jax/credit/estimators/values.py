@@ -84,15 +84,14 @@ def g2po(
   ) + parts.task_advantage(
     steps, signals.difference(here, there), normalize=normalize
   )
-  episode_part = parts.episode_advantage(
-    steps, penalty, normalize=normalize, per_rollout=per_rollout
-  )
-  return parts.mix(
+  return parts.with_episode_part(
     steps,
     distance,
-    step_return=step_return,
-    step_part=step_part,
-    episode_part=episode_part,
+    penalty,
+    step_return,
+    step_part,
+    normalize=normalize,
+    per_rollout=per_rollout,
     step_weight=step_weight,
     episode_weight=episode_weight,
   )
@@ -172,15 +171,14 @@ def pgpo(
   step_part = compare(returns - penalty) + (
     potential_weight * share**alpha * compare(gain)
   )
-  episode_part = parts.episode_advantage(
-    steps, penalty, normalize=normalize, per_rollout=per_rollout
-  )
-  return parts.mix(
+  return parts.with_episode_part(
     steps,
     distance,
-    step_return=gain,
-    step_part=step_part,
-    episode_part=episode_part,
+    penalty,
+    gain,
+    step_part,
+    normalize=normalize,
+    per_rollout=per_rollout,
     step_weight=step_weight,
     episode_weight=episode_weight,
   )
@@ -256,15 +254,14 @@ def gagpo(
     - penalty
   )
   step_part = parts.task_advantage(steps, step_return, normalize=normalize)
-  episode_part = parts.episode_advantage(
-    steps, penalty, normalize=normalize, per_rollout=per_rollout
-  )
-  return parts.mix(
+  return parts.with_episode_part(
     steps,
     distance,
-    step_return=step_return,
-    step_part=step_part,
-    episode_part=episode_part,
+    penalty,
+    step_return,
+    step_part,
+    normalize=normalize,
+    per_rollout=per_rollout,
     step_weight=step_weight,
     episode_weight=episode_weight,
   )
