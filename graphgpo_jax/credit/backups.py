@@ -56,6 +56,7 @@ def expected_values(
   success_value: chex.Numeric = 1.0,
   fail_value: chex.Numeric | None = None,
   state_reward: chex.Array | None = None,
+  edge_reward: chex.Array | None = None,
   edge_weight: chex.Array | None = None,
   use_costs: bool = False,
   method: str = "auto",
@@ -64,7 +65,7 @@ def expected_values(
 ) -> StateValues:
   """Value of every state under the policy that the visits show.
 
-  V(s) = r(s) + mean over the edges out of s of discount * V(s')
+  V(s) = r(s) + mean over the edges out of s of (r_e + discount * V(s'))
 
   SUCCESS is held at `success_value`, and FAIL, if there is one, at
   `fail_value`; a state that no edge leaves is worth r(s).
@@ -81,6 +82,7 @@ def expected_values(
     fail_value: V(FAIL), for a graph `with_fail_sink`; None: FAIL is no sink of
       the graph.
     state_reward: float32 [N], r; 0 without it. Those of sinks do not count.
+    edge_reward: float32 [K], r_e; 0 without it.
     edge_weight: float32 [K], at least 0, how much an edge counts in the mean;
       1 without it, which weighs by visits.
     use_costs: discount ** cost of the edge instead of discount.
@@ -109,6 +111,12 @@ def expected_values(
     free &= graph.source != fail
   share = _shares(graph, free, edge_weight)
   factor = _discounts(graph, discount, use_costs)
+  if edge_reward is not None:
+    chex.assert_equal_shape([edge_reward, share])
+    constant = constant.at[jnp.where(free, graph.source, num_nodes)].add(
+      jax.lax.stop_gradient(jnp.where(free, share * edge_reward, 0.0)),
+      mode="drop",
+    )
   chain = linear_chains.Chain(
     source=jnp.where(free, graph.source, num_nodes),
     target=jnp.where(free, graph.target, 0),

@@ -193,14 +193,13 @@ def graft(
   step_return = error - penalty
   if not visit_weighted_hops:
     decay = discount * gae_lambda
-    weight = _edge_weights(chain)
     ahead = backups.expected_values(
       chain,
       discount=decay,
       success_value=0.0,
       fail_value=0.0,
-      state_reward=_weighted_mean(error, weight, chain),
-      edge_weight=weight,
+      edge_reward=error,
+      edge_weight=_first_of_edges(chain),
     ).value
     at_target = jnp.where(chain.mask, ahead[chain.target], 0.0)
     step_return = step_return + decay * at_target
@@ -236,22 +235,11 @@ def _with_fail_sink(steps, num_nodes, *, fail_value, **options):
   return here, there, chain
 
 
-def _edge_weights(chain):
-  """1 / the number of edges from and to the same nodes, float32 [E]."""
+def _first_of_edges(chain):
+  """1 for the first step along each distinct edge, else 0: float32 [E].
+
+  All steps along an edge have the same TD error, so any one may stand for it.
+  """
   first = alike.first_alike([chain.source, chain.target], chain.mask)
-  place = jnp.maximum(first, 0)
-  number = jnp.zeros(place.shape).at[place].add(chain.mask)
-  return jnp.where(chain.mask, 1.0 / jnp.maximum(number[place], 1.0), 0.0)
-
-
-def _weighted_mean(values, weight, chain):
-  """Mean over the edges out of each state, float32 [N]."""
-  num_nodes = chain.node_mask.shape[0]
-  place = jnp.where(chain.mask, chain.source, num_nodes)
-  total, number = jnp.unstack(
-    jax.ops.segment_sum(
-      jnp.stack([weight * values, weight], axis=1), place, num_nodes
-    ),
-    axis=1,
-  )
-  return total / jnp.where(number > 0.0, number, 1.0)
+  place = jnp.arange(first.shape[0], dtype=first.dtype)
+  return (first == place).astype(jnp.float32)
