@@ -45,6 +45,9 @@ _TWO_TIERS = "experiments/configs/household_two_tiers.py"
 _HOUSEHOLD_SLIP = "experiments/configs/household_slip.py"
 _SOKOBAN_SLIP = "experiments/configs/sokoban_slip.py"
 
+# A power mean between the expectation and the shortest way, for graphhca.
+_POWER = {"estimator_options.graphhca.power": 5.0}
+
 WORLDS: Mapping[str, World] = {
   "household": World("experiments/configs/household.py"),
   "household_slip_0.1": World(_HOUSEHOLD_SLIP, {"environment.slip": 0.1}),
@@ -52,6 +55,20 @@ WORLDS: Mapping[str, World] = {
   "two_tiers": World(_TWO_TIERS),
   "two_tiers_slip_0.1": World(_TWO_TIERS, {"environment.slip": 0.1}),
   "two_tiers_slip_0.3": World(_TWO_TIERS, {"environment.slip": 0.3}),
+  "household_power_5": World("experiments/configs/household.py", _POWER),
+  "household_slip_0.1_power_5": World(
+    _HOUSEHOLD_SLIP, {"environment.slip": 0.1, **_POWER}
+  ),
+  "household_slip_0.3_power_5": World(
+    _HOUSEHOLD_SLIP, {"environment.slip": 0.3, **_POWER}
+  ),
+  "two_tiers_power_5": World(_TWO_TIERS, _POWER),
+  "two_tiers_slip_0.1_power_5": World(
+    _TWO_TIERS, {"environment.slip": 0.1, **_POWER}
+  ),
+  "two_tiers_slip_0.3_power_5": World(
+    _TWO_TIERS, {"environment.slip": 0.3, **_POWER}
+  ),
   "six_tiers": World("experiments/configs/household_all.py"),
   "sokoban": World("experiments/configs/sokoban.py"),
   "sokoban_slip_0.1": World(_SOKOBAN_SLIP, {"environment.slip": 0.1}),

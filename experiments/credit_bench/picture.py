@@ -7,8 +7,16 @@ from experiments.credit_bench import pipelines
 from graphgpo_jax.report import curves
 
 # Okabe and Ito's palette: told apart by colour-blind readers, too.
-_COLOURS = ("#0072B2", "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
-_MARKERS = "osD^vP"
+_COLOURS = (
+  "#0072B2",
+  "#D55E00",
+  "#E69F00",
+  "#009E73",
+  "#CC79A7",
+  "#56B4E9",
+  "#000000",
+)
+_MARKERS = "osD^vPX"
 
 
 def points(results: dict[str, Any]) -> dict[str, list[tuple[int, float]]]:
