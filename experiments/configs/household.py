@@ -30,6 +30,7 @@ def get_config():
   config.mesh.data = 0
   config.mesh.cpu_devices = 2
   config.estimator_options.graphgpo.omega = 0.5
+  config.estimator_options.tigpo.omega = 0.5
   config.loss.num_minibatches = 16
   config.loss.entropy_coefficient = 0.02
   config.optimizer.learning_rate = 2e-3

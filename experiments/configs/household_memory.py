@@ -19,7 +19,6 @@ def get_config():
   """The run's config."""
   config = household_two_tiers.get_config()
   config.estimator = "tigpo"
-  config.estimator_options.tigpo.omega = 0.5
   config.memory.pool_size = 64
   # More than the distinct steps of a task in a run of this length. The world
   # stays as it is, so nothing has to be forgotten.
