@@ -122,7 +122,7 @@ def test_runs_as_a_command(rollouts, tmp_path):
   )
 
 
-def refuse(capsys, rollouts, output, *parts, arguments=()):
+def assert_refused(capsys, rollouts, output, *parts, arguments=()):
   """The command fails with one line, and leaves the folder as it was."""
   before = {path: path.read_bytes() for path in rollouts.parent.iterdir()}
   status, text, errors = run(
@@ -154,13 +154,13 @@ def test_bad_line(rollouts, tmp_path, capsys, line, parts):
   lines[4] = line
   rollouts.write_text("\n".join(lines), errors="surrogateescape")
   output = tmp_path / "credit.jsonl"
-  refuse(capsys, rollouts, output, "line 5", *parts)
+  assert_refused(capsys, rollouts, output, "line 5", *parts)
 
 
 def test_truncated_last_line(rollouts, tmp_path, capsys):
   text = rollouts.read_text()
   rollouts.write_text(text[:-20])
-  refuse(
+  assert_refused(
     capsys,
     rollouts,
     tmp_path / "credit.jsonl",
@@ -174,12 +174,12 @@ def test_column_in_some_lines_only(rollouts, tmp_path, capsys):
   lines = [json.loads(line) for line in rollouts.read_text().splitlines()]
   del lines[2]["cost"]
   rollouts.write_text("\n".join(map(json.dumps, lines)))
-  refuse(capsys, rollouts, output, "line 3", "lacks the column 'cost'")
+  assert_refused(capsys, rollouts, output, "line 3", "lacks the column 'cost'")
   for line in lines:
     line.pop("cost", None)
   lines[3]["cost"] = 1.0
   rollouts.write_text("\n".join(map(json.dumps, lines)))
-  refuse(capsys, rollouts, output, "line 4", "'cost'", "line 1 lacks")
+  assert_refused(capsys, rollouts, output, "line 4", "'cost'", "line 1 lacks")
 
 
 def test_bad_value_names_its_line(rollouts, tmp_path, capsys):
@@ -188,12 +188,14 @@ def test_bad_value_names_its_line(rollouts, tmp_path, capsys):
   write(rollouts, table)
   output = tmp_path / "credit.jsonl"
   output.write_text("an older result\n")
-  refuse(capsys, rollouts, output, "(row 0 is line 1)", "column 'cost', row 3")
+  assert_refused(
+    capsys, rollouts, output, "(row 0 is line 1)", "column 'cost', row 3"
+  )
 
 
 def test_empty_file(rollouts, tmp_path, capsys):
   rollouts.write_text("")
-  refuse(capsys, rollouts, tmp_path / "out", "the table is empty")
+  assert_refused(capsys, rollouts, tmp_path / "out", "the table is empty")
 
 
 @pytest.mark.parametrize(
@@ -206,22 +208,28 @@ def test_empty_file(rollouts, tmp_path, capsys):
   ],
 )
 def test_bad_flag(rollouts, tmp_path, capsys, arguments, part):
-  refuse(capsys, rollouts, tmp_path / "out", part, arguments=arguments)
+  assert_refused(capsys, rollouts, tmp_path / "out", part, arguments=arguments)
 
 
 def test_output_must_be_another_file(rollouts, tmp_path, capsys):
-  refuse(capsys, rollouts, rollouts, "--output is the file of --rollouts")
+  assert_refused(
+    capsys, rollouts, rollouts, "--output is the file of --rollouts"
+  )
   roundabout = tmp_path / ".." / tmp_path.name / rollouts.name
-  refuse(capsys, rollouts, roundabout, "--output is the file of --rollouts")
+  assert_refused(
+    capsys, rollouts, roundabout, "--output is the file of --rollouts"
+  )
 
 
 def test_output_must_have_a_folder(rollouts, tmp_path, capsys):
-  refuse(capsys, rollouts, tmp_path / "no" / "out", "a folder that exists")
+  assert_refused(
+    capsys, rollouts, tmp_path / "no" / "out", "a folder that exists"
+  )
 
 
 def test_input_must_exist(rollouts, tmp_path, capsys):
   missing = tmp_path / "missing.jsonl"
-  refuse(capsys, missing, tmp_path / "out", "missing.jsonl")
+  assert_refused(capsys, missing, tmp_path / "out", "missing.jsonl")
 
 
 def test_nothing_half_written(tmp_path):
@@ -293,12 +301,12 @@ def test_bad_row_after_commits_keeps_what_is_done(rollouts, tmp_path, capsys):
   ],
 )
 def test_bad_run_flag(rollouts, tmp_path, capsys, argument, part):
-  refuse(capsys, rollouts, tmp_path / "out", part, arguments=[argument])
+  assert_refused(capsys, rollouts, tmp_path / "out", part, arguments=[argument])
 
 
 def test_missing_pyarrow_is_one_line(rollouts, tmp_path, capsys, monkeypatch):
   monkeypatch.setitem(sys.modules, "pyarrow", None)
-  refuse(
+  assert_refused(
     capsys,
     rollouts,
     tmp_path / "out.parquet",

@@ -24,7 +24,7 @@ def table():
   }
 
 
-def refuse(table, *parts, **options):
+def assert_refused(table, *parts, **options):
   with pytest.raises(ValueError) as caught:
     tables.assign_credit(table, **options)
   for part in parts:
@@ -48,28 +48,32 @@ def test_the_table_itself_is_fine(table):
 )
 def test_missing_column(table, name):
   del table[name]
-  refuse(table, f"lacks the column '{name}'", "expected task, trajectory")
+  assert_refused(
+    table, f"lacks the column '{name}'", "expected task, trajectory"
+  )
 
 
 @pytest.mark.parametrize("name", ["t", "observation", "cost", "action_valid"])
 def test_unequal_columns(table, name):
   table[name] = table[name][:-1]
-  refuse(table, f"column '{name}' has 7 rows", "8", "one entry per step")
+  assert_refused(
+    table, f"column '{name}' has 7 rows", "8", "one entry per step"
+  )
 
 
 @pytest.mark.parametrize("column", [3, "text", None, {"a": 1}, np.asarray(2)])
 def test_column_that_is_no_sequence(table, column):
   table["observation"] = column
-  refuse(table, "column 'observation' must be a sequence")
+  assert_refused(table, "column 'observation' must be a sequence")
 
 
 def test_empty_table(table):
-  refuse({name: [] for name in table}, "the table is empty")
+  assert_refused({name: [] for name in table}, "the table is empty")
 
 
 @pytest.mark.parametrize("steps", [None, [], [{"task": 1}]])
 def test_table_that_is_no_mapping(steps):
-  refuse(steps, "steps must be a mapping")
+  assert_refused(steps, "steps must be a mapping")
 
 
 @pytest.mark.parametrize(
@@ -111,36 +115,38 @@ def test_bad_value(table, name, value, expected, as_array):
     column = np.empty(8, object)
     column[:] = table[name]
     table[name] = column
-  refuse(table, f"column '{name}', row 6", expected)
+  assert_refused(table, f"column '{name}', row 6", expected)
 
 
 def test_bad_values_in_typed_arrays(table):
-  refuse(
+  assert_refused(
     table | {"cost": np.asarray([1.0] * 5 + [-2.0] * 3)},
     "column 'cost', row 5",
     "at least 0",
     "-2.0",
   )
-  refuse(
+  assert_refused(
     table | {"t": np.asarray([0.0, 1.0, 0.0, 1.5] * 2)},
     "column 't', row 3",
     "an integer",
   )
-  refuse(
+  assert_refused(
     table | {"success": np.asarray([0, 1, 2, 3] * 2)},
     "column 'success', row 2",
     "a boolean",
   )
-  refuse(
+  assert_refused(
     table | {"cost": np.asarray(["1"] * 8)}, "column 'cost', row 0", "finite"
   )
-  refuse(table | {"cost": np.ones((8, 2))}, "column 'cost', row 0", "finite")
+  assert_refused(
+    table | {"cost": np.ones((8, 2))}, "column 'cost', row 0", "finite"
+  )
 
 
 @pytest.mark.parametrize("order", [range(8), range(7, -1, -1)])
 def test_last_next_observation_of_a_type_unknown(table, order):
   table["next_observation"][7] = object()
-  refuse(
+  assert_refused(
     oracle.reorder(table, order),
     f"column 'next_observation', row {list(order).index(7)}",
     "cannot hold an object of type object",
@@ -151,7 +157,7 @@ def test_last_next_observation_of_a_type_unknown(table, order):
 def test_rows_are_named_as_given(table, order):
   table["observation"][5] = "elsewhere"
   order = list(order)
-  refuse(
+  assert_refused(
     oracle.reorder(table, order),
     f"rows {order.index(4)} and {order.index(5)} do not chain",
     "task b, trajectory 0, t 0",
@@ -172,13 +178,15 @@ def test_chain_of_other_observations(table, states):
     table[name] = [states[state] for state in table[name]]
   tables.assign_credit(table)
   table["next_observation"][2] = states["start"]
-  refuse(table, "rows 2 and 3 do not chain", "task a, trajectory 1, t 0")
+  assert_refused(
+    table, "rows 2 and 3 do not chain", "task a, trajectory 1, t 0"
+  )
 
 
 @pytest.mark.parametrize("other", [None, 1, np.zeros(3), ["middle"]])
 def test_chain_of_text_and_something_else(table, other):
   table["next_observation"][6] = other
-  refuse(table, "rows 6 and 7 do not chain")
+  assert_refused(table, "rows 6 and 7 do not chain")
 
 
 def test_gap_that_does_not_chain(table):
@@ -186,27 +194,31 @@ def test_gap_that_does_not_chain(table):
   table["task"], table["trajectory"] = ["a"] * 4, [0] * 4
   table["success"], table["episode_return"] = [True] * 4, [1.0] * 4
   table["t"] = [0, 1, 5, 6]
-  refuse(table, "rows 1 and 2 do not chain", "t 1")
+  assert_refused(table, "rows 1 and 2 do not chain", "t 1")
 
 
 def test_duplicate_step(table):
   table["t"][3] = 0
-  refuse(table, "rows 2 and 3", "same step", "task a, trajectory 1, t 0")
+  assert_refused(
+    table, "rows 2 and 3", "same step", "task a, trajectory 1, t 0"
+  )
 
 
 def test_success_that_differs(table):
   table["success"][5] = False
-  refuse(table, "'success' differs between rows 4 and 5", "task b")
+  assert_refused(table, "'success' differs between rows 4 and 5", "task b")
 
 
 def test_episode_return_that_differs(table):
   table["episode_return"][3] = 0.5
-  refuse(table, "'episode_return' differs between rows 2 and 3", "task a")
+  assert_refused(
+    table, "'episode_return' differs between rows 2 and 3", "task a"
+  )
 
 
 @pytest.mark.parametrize("estimator", ["ppo", "", "GraphGPO"])
 def test_unknown_estimator(table, estimator):
-  refuse(
+  assert_refused(
     table,
     "unknown estimator",
     "graphgpo, gigpo, grpo, rloo",
@@ -216,7 +228,9 @@ def test_unknown_estimator(table, estimator):
 
 @pytest.mark.parametrize("estimator", [None, 3, ["graphgpo"]])
 def test_estimator_of_another_type(table, estimator):
-  refuse(table, "estimator must be a name or a function", estimator=estimator)
+  assert_refused(
+    table, "estimator must be a name or a function", estimator=estimator
+  )
 
 
 @pytest.mark.parametrize(
@@ -232,7 +246,7 @@ def test_estimator_of_another_type(table, estimator):
   ],
 )
 def test_unknown_option(table, estimator, option):
-  refuse(
+  assert_refused(
     table,
     f"unknown option '{option}'",
     estimator,
@@ -261,14 +275,14 @@ def test_unknown_option(table, estimator, option):
 )
 def test_option_out_of_range(table, option, values):
   for value in values:
-    refuse(
+    assert_refused(
       table, f"option '{option}': expected", repr(value), **{option: value}
     )
 
 
 @pytest.mark.parametrize("discount", [-0.1, 1.1, float("nan"), "0.9"])
 def test_discount_out_of_range(table, discount):
-  refuse(
+  assert_refused(
     table,
     "option 'discount': expected a number from 0 to 1",
     estimator="gigpo",

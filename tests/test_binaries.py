@@ -1,86 +1,33 @@
 """experiments.train and experiments.compare as a user starts them."""
 
 import json
-import os
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from graphgpo_jax.training import metrics
-
-ROOT = pathlib.Path(__file__).parent.parent
-
-CONFIG = """
-from graphgpo_jax.training import settings
-
-
-def get_config():
-  config = settings.default_config()
-  config.num_updates = {updates}
-  config.checkpoint_every = {checkpoint_every}
-  config.environment.update(
-    {{"tier": 1, "num_receptacles": 2, "num_objects": 1, "horizon": 6}}
-  )
-  config.panel.size = 4
-  config.policy.num_layers = 1
-  config.policy.width = 8
-  config.policy.num_heads = 2
-  config.rollout.tasks_per_update = 2
-  config.rollout.rollouts_per_task = 3
-  config.loss.num_minibatches = 2
-  config.loss.chunk_size = 8
-  return config
-"""
+from tests import binaries
 
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
   """A folder with a config; the processes share what they compile."""
   folder = tmp_path_factory.mktemp("binaries")
-  write_config(folder / "tiny.py")
+  binaries.write_config(folder / "tiny.py")
   return folder
-
-
-def write_config(path, *, updates=3, checkpoint_every=0):
-  path.write_text(
-    CONFIG.format(updates=updates, checkpoint_every=checkpoint_every)
-  )
-
-
-def start(place, binary, *arguments):
-  environment = dict(
-    os.environ,
-    JAX_PLATFORMS="cpu",
-    JAX_COMPILATION_CACHE_DIR=str(place / "compiled"),
-    JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
-  )
-  # One device, as a user has it, and not the eight of these tests.
-  environment.pop("XLA_FLAGS", None)
-  return subprocess.Popen(
-    [sys.executable, "-m", f"experiments.{binary}", *arguments],
-    cwd=ROOT,
-    env=environment,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
 
 
 def run(place, binary, *arguments, config="tiny.py", workdir="run"):
   """Exit status, output and error text of a process."""
-  process = start(
+  process = binaries.start(
     place,
     binary,
     f"--config={place / config}",
     f"--workdir={place / workdir}",
     *arguments,
   )
-  output, errors = process.communicate(timeout=600)
-  return process.returncode, output, errors
+  return binaries.finish(process)
 
 
 def lines_of(folder):
@@ -191,11 +138,11 @@ def test_bad_arguments_are_named(place, binary, arguments, words):
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_it_had_not_been(place):
-  write_config(place / "long.py", updates=12, checkpoint_every=1)
+  binaries.write_config(place / "long.py", updates=12, checkpoint_every=1)
   status, _, errors = run(place, "train", config="long.py", workdir="unbroken")
   assert status == 0, errors
   folder = place / "killed"
-  process = start(
+  process = binaries.start(
     place,
     "train",
     f"--config={place / 'long.py'}",

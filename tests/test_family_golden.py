@@ -1,9 +1,6 @@
 """hgpo and g2po as their authors' code computes them: every golden case."""
 
 import functools
-import json
-import pathlib
-import random
 
 import jax
 import numpy as np
@@ -12,9 +9,9 @@ import pytest
 from graphgpo_jax import tables
 from graphgpo_jax.credit import graph as graph_lib
 from graphgpo_jax.credit import potentials
-from tests import family_oracle, oracle
+from tests import family_oracle, golden_cases, oracle
 
-CASES = sorted((pathlib.Path(__file__).parent / "golden").glob("family_*.json"))
+CASES = golden_cases.FAMILY
 COMMON = ("invalid_penalty", "normalization", "epsilon", "discount")
 # Column of the case: estimator, options, column of the package.
 EXPECTED = {
@@ -28,11 +25,6 @@ EXPECTED = {
   ),
 }
 every_case = pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-
-
-@functools.cache
-def load(path):
-  return json.loads(path.read_text())
 
 
 def options_of(case, estimator):
@@ -52,7 +44,7 @@ def test_all_cases_are_here():
 
 @every_case
 def test_equals_the_authors(path):
-  case = load(path)
+  case = golden_cases.load(path)
   for name, (estimator, own, column) in EXPECTED.items():
     found = tables.assign_credit(
       case["steps"], estimator, **options_of(case, estimator), **own
@@ -62,31 +54,19 @@ def test_equals_the_authors(path):
 
 @pytest.mark.parametrize("path", CASES[::3], ids=lambda path: path.stem)
 def test_equals_the_authors_among_others_in_any_order(path):
-  case = load(path)
-  others = load(CASES[3])["steps"]
-  number = len(case["steps"]["t"])
-  steps = {
-    name: column
-    + [f"other {task}" for task in others["task"]] * (name == "task")
-    + others[name] * (name != "task")
-    for name, column in case["steps"].items()
-  }
-  order = list(range(len(steps["t"])))
-  random.Random(path.stem).shuffle(order)
-  back = np.argsort(order)[:number]
+  case = golden_cases.load(path)
+  others = golden_cases.load(CASES[3])["steps"]
+  steps, back = golden_cases.among_others(case["steps"], others, path.stem)
   for name, (estimator, own, column) in EXPECTED.items():
     found = tables.assign_credit(
-      oracle.reorder(steps, order),
-      estimator,
-      **options_of(case, estimator),
-      **own,
+      steps, estimator, **options_of(case, estimator), **own
     )
     assert_close(found[column][back], case["expected"][name], name)
 
 
 @every_case
 def test_the_oracle_equals_the_authors(path):
-  case = load(path)
+  case = golden_cases.load(path)
   for name, (estimator, own, column) in EXPECTED.items():
     found = family_oracle.assign_credit(
       case["steps"], estimator, **options_of(case, estimator), **own
@@ -105,7 +85,7 @@ def state_value(steps, discount, max_nodes):
 @every_case
 def test_state_values_equal_the_authors(path):
   """V of g2po as a function of its own, task by task, padded to one shape."""
-  case = load(path)
+  case = golden_cases.load(path)
   size = 512
   for rows in task_rows(case["steps"]):
     steps = steps_of(case["steps"], rows, size)

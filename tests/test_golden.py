@@ -1,26 +1,17 @@
 """The authors' recipe: every golden case, every column."""
 
-import json
-import pathlib
-import random
-
 import numpy as np
 import pytest
 
 from graphgpo_jax import tables
-from tests import oracle
+from tests import golden_cases, oracle
 
-CASES = sorted((pathlib.Path(__file__).parent / "golden").glob("case_*.json"))
-COMMON = ("success_reward", "invalid_penalty", "normalization", "epsilon")
-
-
-def load(path):
-  return json.loads(path.read_text())
+CASES = golden_cases.RECIPE
 
 
 def credit(case, steps):
   """All expected columns of a case, computed for `steps`."""
-  common = {name: case[name] for name in COMMON}
+  common = {name: case[name] for name in golden_cases.COMMON}
   weights = {name: case[name] for name in ("step_weight", "episode_weight")}
   found = tables.assign_credit(
     steps,
@@ -76,25 +67,16 @@ def test_all_cases_are_here():
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_equals_the_recipe(path):
-  case = load(path)
+  case = golden_cases.load(path)
   check(case, *credit(case, case["steps"]))
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_equals_the_recipe_among_others_in_any_order(path):
-  case = load(path)
-  others = load(CASES[3])["steps"]
-  number = len(case["steps"]["t"])
-  steps = {
-    name: column
-    + [f"other {task}" for task in others["task"]] * (name == "task")
-    + others[name] * (name != "task")
-    for name, column in case["steps"].items()
-  }
-  order = list(range(len(steps["t"])))
-  random.Random(path.stem).shuffle(order)
-  back = np.argsort(order)[:number]
-  results = credit(case, oracle.reorder(steps, order))
+  case = golden_cases.load(path)
+  others = golden_cases.load(CASES[3])["steps"]
+  steps, back = golden_cases.among_others(case["steps"], others, path.stem)
+  results = credit(case, steps)
   check(
     case,
     *(
@@ -106,8 +88,8 @@ def test_equals_the_recipe_among_others_in_any_order(path):
 
 @pytest.mark.parametrize("path", CASES[:4], ids=lambda path: path.stem)
 def test_the_oracle_equals_the_recipe(path):
-  case = load(path)
-  options = {name: case[name] for name in COMMON}
+  case = golden_cases.load(path)
+  options = {name: case[name] for name in golden_cases.COMMON}
   found = oracle.assign_credit(
     case["steps"],
     omega=case["omega"],

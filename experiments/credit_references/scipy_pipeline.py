@@ -102,7 +102,9 @@ def looked_up_sources(
   source = _look_up(number, observation, len(task))
   target = np.append(source[1:], 0)
   ends = np.flatnonzero(failed)
-  target[ends] = _look_up(number, (following[row] for row in ends), len(ends))
+  target[ends] = _look_up(
+    number, (following[row] for row in ends.tolist()), len(ends)
+  )
   return _apart(source, target, task, len(number))
 
 

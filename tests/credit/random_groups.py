@@ -93,7 +93,17 @@ def renumber(group, numbering):
   ]
 
 
-def lay_out(group, num_entries, *, order=None, rng=None):
+def two_actions(group):
+  """One of two actions for each step, an array for each rollout."""
+  return [
+    np.random.default_rng([at, len(one["source"])]).integers(
+      0, 2, len(one["source"])
+    )
+    for at, one in enumerate(group)
+  ]
+
+
+def lay_out(group, num_entries, *, order=None, rng=None, actions=None):
   """Steps of a group, and the entry in which each of its steps stands.
 
   Args:
@@ -102,6 +112,7 @@ def lay_out(group, num_entries, *, order=None, rng=None):
     order: order in which the rollouts stand.
     rng: spreads the padding before, between and behind the rollouts, and fills
       it with whatever must not matter; without it padding is all behind.
+    actions: the actions of each rollout, for Steps that have any.
 
   Returns:
     Steps of NumPy arrays [E], and a list of one int array per rollout.
@@ -135,6 +146,10 @@ def lay_out(group, num_entries, *, order=None, rng=None):
       columns[name][place] = group[index][name]
     columns["mask"][place] = True
     places[index], cursor = place, place[-1] + 1
+  if actions is not None:
+    columns["action"] = np.full(num_entries, -7, np.int32)
+    for place, chosen in zip(places, actions, strict=True):
+      columns["action"][place] = chosen
   return graph_lib.Steps(**columns), places
 
 
@@ -182,6 +197,10 @@ def corner_groups():
     "all succeed alike": [rollout([1, 2, 3], [2, 3, 0])] * 3,
     "nothing valid": None,
   }
+
+
+def corner_groups_with_steps():
+  return {name: group for name, group in corner_groups().items() if group}
 
 
 def corner_steps(num_entries=12):

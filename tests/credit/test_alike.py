@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from graphgpo_jax.credit import alike
-from tests.credit import transforms
+from tests.credit import rules, transforms
 
 NUM_ENTRIES = 40
 
@@ -57,8 +57,7 @@ def expected():
 
 @pytest.mark.parametrize("transform", transforms.TRANSFORMS)
 def test_same_under(transform, expected):
-  run = transforms.TRANSFORMS[transform](first_alike)
-  transforms.assert_same(run(*keys(8)), expected)
+  rules.assert_same_under(transform, first_alike, keys(8), expected)
 
 
 def test_traced_once():

@@ -12,7 +12,7 @@ from scipy.sparse import csgraph
 from graphgpo_jax.credit import distances
 from graphgpo_jax.credit import graph as graph_lib
 from tests import oracle
-from tests.credit import large_graphs, random_groups, transforms
+from tests.credit import large_graphs, random_groups, rules, transforms
 
 NUM_NODES = 12
 NUM_EDGES = 40
@@ -158,24 +158,13 @@ def test_what_the_limits_leave_out_is_counted():
 
 
 def test_independent_of_layout_and_numbering():
-  rng = np.random.default_rng(0)
-  first, second, numberings = [], [], []
-  for seed in range(200):
-    group = random_groups.random_group(seed, kind="float")
-    numbering = np.append(0, 1 + rng.permutation(NUM_NODES - 1))
-    first.append(random_groups.lay_out(group, 44)[0])
-    second.append(
-      random_groups.lay_out(
-        random_groups.renumber(group, numbering),
-        44,
-        order=rng.permutation(len(group)),
-        rng=rng,
-      )[0]
-    )
-    numberings.append(numbering)
-  before, after = (
-    run_all(random_groups.stack(steps))[1] for steps in (first, second)
-  )
+  groups = [
+    random_groups.random_group(seed, kind="float") for seed in range(200)
+  ]
+  lay_out = functools.partial(random_groups.lay_out, num_entries=44)
+  first = random_groups.stack([lay_out(group)[0] for group in groups])
+  second, _, numberings = rules.relaid(groups, lay_out, num_nodes=NUM_NODES)
+  before, after = (run_all(steps)[1] for steps in (first, second))
   for method in METHODS:
     moved = np.take_along_axis(after[method], np.stack(numberings), axis=1)
     np.testing.assert_array_equal(moved, before[method])
@@ -283,18 +272,14 @@ def expected():
 
 @pytest.mark.parametrize("transform", transforms.TRANSFORMS)
 def test_same_under(transform, expected):
-  run = transforms.TRANSFORMS[transform](everything)
-  transforms.assert_same(run(arguments()), expected)
+  rules.assert_same_under(transform, everything, (arguments(),), expected)
 
 
 @pytest.mark.slow
 class Variants(chex.TestCase):
   @transforms.variants
   def test_variants(self):
-    one = jax.tree.map(lambda leaf: leaf[0], arguments())
-    transforms.assert_same(
-      self.variant(everything)(one), jax.jit(everything)(one)
-    )
+    rules.assert_same_as_jitted(self.variant, everything, (arguments(),))
 
 
 def test_traced_once():

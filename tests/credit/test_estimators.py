@@ -1,6 +1,3 @@
-import functools
-
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +6,13 @@ import pytest
 from graphgpo_jax.credit import distances, estimators, normalize
 from graphgpo_jax.credit import graph as graph_lib
 from tests import oracle
-from tests.credit import random_groups, transforms
+from tests.credit import (
+  configurations,
+  hand_groups,
+  random_groups,
+  rules,
+  transforms,
+)
 
 NUM_ENTRIES = 48
 NUM_NODES = 12
@@ -73,16 +76,7 @@ CONFIGS = {
 
 
 def everything(steps):
-  found = {
-    name: estimators.credit_group(
-      steps,
-      estimators.ESTIMATORS[estimator],
-      max_nodes=NUM_NODES,
-      backup=distances.edge_distances,
-      **options,
-    )[0]
-    for name, (estimator, options) in CONFIGS.items()
-  }
+  found = configurations.credit_of_each(steps, CONFIGS, max_nodes=NUM_NODES)
   distance = distances.edge_distances(
     graph_lib.build_graph(steps, max_nodes=NUM_NODES)
   )
@@ -93,24 +87,11 @@ def everything(steps):
   return found, {"here": here, "there": there, "episode": alone}
 
 
-run_jitted = jax.jit(lambda batch: jax.lax.map(everything, batch))
+run = transforms.over_groups(everything)
 
 
-def run(steps):
-  return jax.tree.map(np.asarray, run_jitted(steps))
-
-
-def hand_group():
-  """States 1, 2, 3; d(2) = 1, d(1) = 2, and 3 is unreachable: 2 + 1.
-
-  1 -> 2 -> SUCCESS at costs 1, 1, return 10; 1 -> 3 -> 3 at costs 2, 1, the
-  second action invalid, return 0; 1 -> 2 at cost 3, return 0.
-  """
-  return [
-    random_groups.rollout([1, 2], [2, 0]),
-    random_groups.rollout([1, 3], [3, 3], cost=[2.0, 1.0], invalid=[1]),
-    random_groups.rollout([1], [2], cost=[3.0]),
-  ]
+def lay_out(group, **options):
+  return random_groups.lay_out(group, NUM_ENTRIES, **options)
 
 
 def failed_group():
@@ -121,36 +102,27 @@ def failed_group():
   ]
 
 
+# d(2) = 1, d(1) = 2, and 3 is unreachable: 2 + 1.
 SPECIAL = {
-  "hand": hand_group(),
+  "hand": hand_groups.one_success_at_costs(),
   "failed": failed_group(),
   "seven alike": [random_groups.rollout([1, 2, 3], [2, 3, 0])] * 7,
-} | {
-  name: group
-  for name, group in random_groups.corner_groups().items()
-  if group is not None
-}
+} | random_groups.corner_groups_with_steps()
 NUM_RANDOM = 150
-
-
-def all_groups():
-  groups = [random_groups.random_group(seed) for seed in range(NUM_RANDOM)]
-  return groups + list(SPECIAL.values())
 
 
 @pytest.fixture(scope="module")
 def groups():
-  return all_groups()
+  return [
+    *(random_groups.random_group(seed) for seed in range(NUM_RANDOM)),
+    *SPECIAL.values(),
+  ]
 
 
 @pytest.fixture(scope="module")
 def found(groups):
   """All configurations on all groups: compiled once for the whole module."""
-  return run(
-    random_groups.stack(
-      [random_groups.lay_out(group, NUM_ENTRIES)[0] for group in groups]
-    )
-  )
+  return run(random_groups.stack([lay_out(group)[0] for group in groups]))
 
 
 def special(found, name):
@@ -330,224 +302,18 @@ def test_single_steps_are_exactly_zero(found):
   assert credit["rloo"].episode_advantage[0] == 0.0
 
 
-def test_nothing_valid_and_garbage_in_padding(groups, found):
-  corners, names = random_groups.corner_steps(NUM_ENTRIES)
-  number = len(groups) - len(names)
-  filler = random_groups.batch(range(number), NUM_ENTRIES)[0]
-  steps = jax.tree.map(lambda *x: np.concatenate(x), filler, corners)
-  after = run(steps)
-  for leaf in jax.tree.leaves(after):
-    assert np.all(np.isfinite(leaf))
-    assert not leaf[~steps.mask].any()
-  at = number + names.index("nothing valid")
-  for leaf in jax.tree.leaves(after):
-    assert not leaf[at].any()
-
-
-def relaid(groups, rng):
-  """The groups with other node ids, rollout orders and padding."""
-  laid_out = []
-  for group in groups:
-    numbering = np.append(0, 1 + rng.permutation(NUM_NODES - 1))
-    laid_out.append(
-      random_groups.lay_out(
-        random_groups.renumber(group, numbering),
-        NUM_ENTRIES,
-        order=rng.permutation(len(group)),
-        rng=rng,
-      )
-    )
-  return laid_out
+def test_nothing_valid_and_garbage_in_padding(groups):
+  steps, _ = random_groups.batch(range(len(groups)), NUM_ENTRIES)
+  rules.assert_padding_gets_nothing(run, steps)
 
 
 def test_independent_of_layout_and_numbering(groups, found):
-  laid_out = relaid(groups, np.random.default_rng(0))
-  after = run(random_groups.stack([steps for steps, _ in laid_out]))
-  for at, (steps, places) in enumerate(laid_out):
-    place = np.concatenate(places)
-    for name in CONFIGS:
-      for field in FIELDS:
-        np.testing.assert_allclose(
-          after[0][name][field][at, place],
-          found[0][name][field][at, : len(place)],
-          rtol=1e-4,
-          atol=1e-4,
-          err_msg=f"group {at}, {name}, {field}",
-        )
-        assert not after[0][name][field][at, ~steps.mask].any()
-
-
-@functools.partial(jax.jit, static_argnames=("estimator", "options"))
-def jitted_credit(steps, estimator, options):
-  return estimators.credit_group(
-    steps,
-    estimator,
-    max_nodes=NUM_NODES,
-    backup=distances.edge_distances,
-    **dict(options),
-  )[0]
-
-
-def credit_of(group, estimator, order=None, **options):
-  """Credit of a group, in the order its rollouts have in `group`."""
-  steps, places = random_groups.lay_out(group, NUM_ENTRIES, order=order)
-  credit = jitted_credit(steps, estimator, tuple(options.items()))
-  place = np.concatenate(places)
-  return jax.tree.map(lambda leaf: np.asarray(leaf)[place], credit)
-
-
-@pytest.mark.parametrize("discount", [0.95, 0.9])
-def test_equal_rollouts_earn_nothing_whatever_their_length(discount):
-  """Six times the same seven steps: every comparison is among equals."""
-  states = np.arange(1, 8)
-  group = [random_groups.rollout(states, np.append(states[1:], 0))] * 6
-  credit = credit_of(group, estimators.gigpo, discount=discount)
-  assert not credit.step_advantage.any(), np.abs(credit.step_advantage).max()
-
-
-@pytest.mark.parametrize("estimator", ["graphgpo", "gigpo"])
-def test_distinct_edges_do_not_depend_on_the_order_of_rollouts(estimator):
-  """Parallel edges of unequal worth: which one stands for the edge?"""
-  group = [
-    random_groups.rollout([1, 2], [2, 0]),
-    random_groups.rollout([1, 2], [2, 2], invalid=[0]),
-    random_groups.rollout([1], [3]),
-  ]
-  options = {"distinct_edges": True, "invalid_penalty": 0.5}
-  function = estimators.ESTIMATORS[estimator]
-  first = credit_of(group, function, **options)
-  second = credit_of(group, function, order=[1, 0, 2], **options)
-  np.testing.assert_allclose(
-    second.step_advantage, first.step_advantage, atol=1e-4
+  rules.assert_independent_of_layout(
+    lambda steps: run(steps)[0],
+    groups,
+    found[0],
+    lay_out,
+    num_nodes=NUM_NODES,
+    rtol=1e-4,
+    atol=1e-4,
   )
-
-
-def test_dear_steps_stay_finite():
-  """omega ** (d' - d + 1) with a cost of 50 would be no float32: 10 ** 49."""
-  group = [
-    random_groups.rollout([1], [0], cost=[50.0]),
-    random_groups.rollout([1], [2]),
-  ]
-  credit = credit_of(group, estimators.graphgpo, normalize_distance=True)
-  for leaf in jax.tree.leaves(credit):
-    assert np.all(np.isfinite(leaf))
-
-
-@pytest.mark.parametrize("limits", [{"max_edges": 4}, {"max_nodes": 3}])
-def test_limits_are_reported_and_leave_everything_finite(limits):
-  steps, _ = random_groups.lay_out(hand_group(), NUM_ENTRIES)
-  credit, graph, distance = jax.jit(
-    lambda steps: estimators.credit_group(
-      steps,
-      estimators.graphgpo,
-      backup=distances.edge_distances,
-      scale_free=True,
-      **({"max_nodes": NUM_NODES} | limits),
-    )
-  )(steps)
-  assert graph.overflow > 0
-  assert graph.overflow + graph.mask.sum() == steps.mask.sum()
-  assert distance.shape == graph.node_mask.shape
-  for leaf in jax.tree.leaves(credit):
-    assert np.all(np.isfinite(leaf))
-
-
-def test_a_state_without_an_id_is_compared_with_nothing():
-  """Node 3 is past the limit: unreachable, and no state of its own."""
-  steps, _ = random_groups.lay_out(
-    [
-      random_groups.rollout([1, 3], [3, 0]),
-      random_groups.rollout([1, 3], [0, 3]),
-    ],
-    NUM_ENTRIES,
-  )
-  credit, graph, _ = estimators.credit_group(
-    steps, max_nodes=3, normalize=normalize.mean_only, omega=0.5
-  )
-  assert graph.overflow == 3
-  assert credit.distance[:4].tolist() == [1, 2, 1, 2]
-  assert credit.next_distance[:4].tolist() == [2, 0, 0, 2]
-  assert credit.step_advantage[:4].tolist() == [-3.75, 0, 3.75, 0]
-
-
-def test_credit_group_takes_any_backup():
-  """The estimator sees the distances that the backup gives."""
-  steps, _ = random_groups.lay_out(hand_group(), NUM_ENTRIES)
-  credit, graph, distance = estimators.credit_group(
-    steps,
-    max_nodes=4,
-    backup=lambda graph: jnp.arange(4.0) * graph.node_mask,
-  )
-  assert distance.tolist() == [0, 1, 2, 3]
-  assert credit.distance[:5].tolist() == [1, 2, 1, 3, 1]
-  assert graph.num_nodes == 4
-
-
-def test_estimators_have_their_names():
-  for name, function in estimators.ESTIMATORS.items():
-    assert function.__name__ == name
-    assert getattr(estimators, name) is function
-  assert set(estimators.ESTIMATORS) >= estimators.READS_ACTIONS
-
-
-def few(steps):
-  """One configuration of each estimator: enough to see a transform fail."""
-  return {
-    name: estimators.credit_group(
-      steps,
-      estimators.ESTIMATORS[CONFIGS[name][0]],
-      max_nodes=NUM_NODES,
-      backup=distances.edge_distances,
-      **CONFIGS[name][1],
-    )
-    for name in ("scale free, cost", "gigpo", "rloo")
-  }
-
-
-def test_no_gradient():
-  steps, _ = random_groups.lay_out(hand_group(), NUM_ENTRIES)
-
-  def total(cost, reward, episode_return):
-    found = few(
-      steps.replace(cost=cost, reward=reward, episode_return=episode_return)
-    )
-    return sum(
-      jnp.sum(leaf)
-      for credit, _, _ in found.values()
-      for leaf in jax.tree.leaves(credit)
-    )
-
-  gradients = jax.jit(jax.grad(total, argnums=(0, 1, 2)))(
-    steps.cost, steps.reward, steps.episode_return
-  )
-  for gradient in gradients:
-    assert not gradient.any()
-
-
-def eight():
-  return random_groups.batch(range(8), NUM_ENTRIES)[0]
-
-
-@pytest.fixture(scope="module")
-def expected():
-  return transforms.reference(few, eight())
-
-
-@pytest.mark.parametrize("transform", transforms.TRANSFORMS)
-def test_same_under(transform, expected):
-  run = transforms.TRANSFORMS[transform](few)
-  transforms.assert_same(run(eight()), expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.slow
-class Variants(chex.TestCase):
-  @transforms.variants
-  def test_variants(self):
-    one = jax.tree.map(lambda leaf: leaf[0], eight())
-    transforms.assert_same(
-      self.variant(few)(one), jax.jit(few)(one), rtol=1e-4, atol=1e-4
-    )
-
-
-def test_traced_once():
-  transforms.assert_traced_once(few, (eight(),))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from graphgpo_jax.credit import distances, frontier, in_edges, sharded
 from graphgpo_jax.credit import graph as graph_lib
 from tests import oracle
-from tests.credit import large_graphs, random_groups, transforms
+from tests.credit import large_graphs, random_groups, rules, transforms
 
 CHUNKS = ((1,), (7,), (4, 16, 64))
 NUM_NODES = large_graphs.NUM_NODES
@@ -257,8 +257,7 @@ def expected():
 
 @pytest.mark.parametrize("transform", transforms.TRANSFORMS)
 def test_same_under(transform, expected):
-  run = transforms.TRANSFORMS[transform](everything)
-  transforms.assert_same(run(arguments()), expected)
+  rules.assert_same_under(transform, everything, (arguments(),), expected)
   assert (expected["relaxed"] > 0).any()
 
 
@@ -266,10 +265,7 @@ def test_same_under(transform, expected):
 class Variants(chex.TestCase):
   @transforms.variants
   def test_variants(self):
-    one = jax.tree.map(lambda leaf: leaf[0], arguments())
-    transforms.assert_same(
-      self.variant(everything)(one), jax.jit(everything)(one)
-    )
+    rules.assert_same_as_jitted(self.variant, everything, (arguments(),))
 
 
 def test_traced_once():

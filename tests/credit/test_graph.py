@@ -1,3 +1,4 @@
+import functools
 import math
 
 import chex
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from graphgpo_jax.credit import graph as graph_lib
-from tests.credit import random_groups, transforms
+from tests.credit import random_groups, rules, transforms
 
 NUM_NODES = 9
 NUM_EDGES = 48
@@ -183,21 +184,10 @@ def test_adjacency_keeps_the_cheapest_parallel_edge():
 
 def test_graph_does_not_depend_on_layout():
   """The adjacency tensor is the same, or permuted as the nodes are."""
-  rng = np.random.default_rng(3)
-  first, second, numberings = [], [], []
-  for seed in range(100):
-    group = random_groups.random_group(seed)
-    numbering = np.append(0, 1 + rng.permutation(NUM_NODES - 1))
-    first.append(random_groups.lay_out(group, NUM_EDGES)[0])
-    second.append(
-      random_groups.lay_out(
-        random_groups.renumber(group, numbering),
-        NUM_EDGES,
-        order=rng.permutation(len(group)),
-        rng=rng,
-      )[0]
-    )
-    numberings.append(numbering)
+  groups = [random_groups.random_group(seed) for seed in range(100)]
+  lay_out = functools.partial(random_groups.lay_out, num_entries=NUM_EDGES)
+  first = random_groups.stack([lay_out(group)[0] for group in groups])
+  second, _, numberings = rules.relaid(groups, lay_out, num_nodes=NUM_NODES)
   run = jax.jit(
     jax.vmap(
       lambda steps: graph_lib.adjacency(
@@ -205,9 +195,7 @@ def test_graph_does_not_depend_on_layout():
       )
     )
   )
-  before, after = (
-    np.asarray(run(random_groups.stack(s))) for s in (first, second)
-  )
+  before, after = (np.asarray(run(steps)) for steps in (first, second))
   for one, other, numbering in zip(before, after, numberings, strict=True):
     np.testing.assert_array_equal(other[np.ix_(numbering, numbering)], one)
 
@@ -287,18 +275,14 @@ def expected():
 
 @pytest.mark.parametrize("transform", transforms.TRANSFORMS)
 def test_same_under(transform, expected):
-  run = transforms.TRANSFORMS[transform](everything)
-  transforms.assert_same(run(*arguments()), expected)
+  rules.assert_same_under(transform, everything, arguments(), expected)
 
 
 @pytest.mark.slow
 class Variants(chex.TestCase):
   @transforms.variants
   def test_variants(self):
-    one = jax.tree.map(lambda leaf: leaf[0], arguments())
-    transforms.assert_same(
-      self.variant(everything)(*one), jax.jit(everything)(*one)
-    )
+    rules.assert_same_as_jitted(self.variant, everything, arguments())
 
 
 def test_traced_once():

@@ -8,7 +8,7 @@ import pytest
 
 from graphgpo_jax.credit import graph as graph_lib
 from graphgpo_jax.credit import in_edges
-from tests.credit import random_groups, transforms
+from tests.credit import random_groups, rules, transforms
 
 build_graph = jax.jit(functools.partial(graph_lib.build_graph, max_nodes=10))
 jitted = jax.jit(in_edges.in_edges)
@@ -94,8 +94,7 @@ def test_same_under(transform):
     return in_edges.in_edges(graph)
 
   expected = transforms.reference(function, steps)
-  run = transforms.TRANSFORMS[transform](function)
-  transforms.assert_same(run(steps), expected)
+  rules.assert_same_under(transform, function, (steps,), expected)
 
 
 def test_traced_once():

@@ -9,7 +9,7 @@ import pytest
 
 from graphgpo_jax.credit import normalize
 from tests import oracle
-from tests.credit import transforms
+from tests.credit import rules, transforms
 
 NUM_ENTRIES = 24
 NUM_SEGMENTS = 5
@@ -291,8 +291,9 @@ def expected():
 
 @pytest.mark.parametrize("transform", transforms.TRANSFORMS)
 def test_same_under(transform, expected):
-  run = transforms.TRANSFORMS[transform](everything)
-  transforms.assert_same(run(*arguments(8)), expected, atol=1e-5, rtol=1e-5)
+  rules.assert_same_under(
+    transform, everything, arguments(8), expected, atol=1e-5, rtol=1e-5
+  )
 
 
 @pytest.mark.slow

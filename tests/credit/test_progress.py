@@ -1,3 +1,5 @@
+import functools
+
 import chex
 import jax
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 from graphgpo_jax.credit import distances, progress
 from graphgpo_jax.credit import graph as graph_lib
 from tests import oracle
-from tests.credit import random_groups, transforms
+from tests.credit import random_groups, rules, transforms
 
 NUM_ENTRIES = 48
 NUM_NODES = 9
@@ -131,21 +133,14 @@ def test_nothing_valid_is_finite():
 
 
 def test_independent_of_layout_and_numbering():
-  rng = np.random.default_rng(1)
-  layouts = []
-  for seed in range(40):
-    group = random_groups.random_group(seed)
-    numbering = np.append(0, 1 + rng.permutation(NUM_NODES - 1))
-    renumbered = random_groups.renumber(group, numbering)
-    order = rng.permutation(len(group))
-    layouts += [
-      random_groups.lay_out(group, NUM_ENTRIES)[0],
-      random_groups.lay_out(renumbered, NUM_ENTRIES, order=order, rng=rng)[0],
-    ]
-  _, counts, _ = jax.jit(jax.vmap(everything))(random_groups.stack(layouts))
+  groups = [random_groups.random_group(seed) for seed in range(40)]
+  lay_out = functools.partial(random_groups.lay_out, num_entries=NUM_ENTRIES)
+  first = random_groups.stack([lay_out(group)[0] for group in groups])
+  second, _, _ = rules.relaid(groups, lay_out, num_nodes=NUM_NODES)
+  run = jax.jit(jax.vmap(everything))
+  before, after = (run(steps)[1] for steps in (first, second))
   for name in FIELDS:
-    pairs = np.asarray(counts[name]).reshape(-1, 2)
-    np.testing.assert_array_equal(pairs[:, 0], pairs[:, 1], err_msg=name)
+    np.testing.assert_array_equal(after[name], before[name], err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -160,17 +155,15 @@ def expected(eight):
 
 @pytest.mark.parametrize("transform", transforms.TRANSFORMS)
 def test_same_under(transform, eight, expected):
-  run = transforms.TRANSFORMS[transform](everything)
-  transforms.assert_same(run(eight), expected, rtol=1e-6)
+  rules.assert_same_under(transform, everything, (eight,), expected, rtol=1e-6)
 
 
 @pytest.mark.slow
 class Variants(chex.TestCase):
   @transforms.variants
   def test_variants(self):
-    one = jax.tree.map(lambda leaf: leaf[0], laid_out(groups(1)))
-    transforms.assert_same(
-      self.variant(everything)(one), jax.jit(everything)(one), rtol=1e-6
+    rules.assert_same_as_jitted(
+      self.variant, everything, (laid_out(groups(1)),), rtol=1e-6
     )
 
 

@@ -4,13 +4,12 @@ import functools
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from graphgpo_jax.credit import distances, estimators, normalize
+from graphgpo_jax.credit import estimators, normalize
 from tests import family_oracle
-from tests.credit import random_groups, transforms
+from tests.credit import configurations, random_groups, rules, transforms
 
 NUM_ENTRIES = 48
 NUM_NODES = 12
@@ -57,42 +56,26 @@ CONFIGS = {
   "salt, center": ("salt", CENTER),
   "salt, no actions": ("salt", CENTER),
 }
-NO_ACTIONS = ("salt, no actions",)
 CONFIGS = {
   name: (estimator, {"invalid_penalty": 0.5} | options)
   for name, (estimator, options) in CONFIGS.items()
 }
 
 
-def everything(steps, configs=tuple(CONFIGS), max_nodes=NUM_NODES):
-  found = {}
-  for name in configs:
-    estimator, options = CONFIGS[name]
-    given = steps.replace(action=None) if name in NO_ACTIONS else steps
-    found[name] = estimators.credit_group(
-      given,
-      estimators.ESTIMATORS[estimator],
-      max_nodes=max_nodes,
-      backup=distances.edge_distances,
-      **options,
-    )[0]
-  return found
+def credit_of(names, steps, *, max_nodes=NUM_NODES):
+  return configurations.credit_of_each(
+    steps, {name: CONFIGS[name] for name in names}, max_nodes=max_nodes
+  )
 
 
-run_jitted = jax.jit(lambda batch: jax.lax.map(everything, batch))
+everything = functools.partial(credit_of, tuple(CONFIGS))
+run = transforms.over_groups(everything)
 
 
-def run(steps):
-  return jax.tree.map(np.asarray, run_jitted(steps))
-
-
-def lay_out(group, actions=None, **options):
-  """Steps with actions: given, or drawn from two so that edges are split."""
-  steps, places = random_groups.lay_out(group, NUM_ENTRIES, **options)
-  action = np.full(NUM_ENTRIES, -7, np.int32)
-  for place, chosen in zip(places, actions or actions_of(group), strict=True):
-    action[place] = chosen
-  return steps.replace(action=action), places
+def lay_out(group, **options):
+  """Steps with actions: drawn from two, so that edges are split."""
+  actions = actions_of(group)
+  return random_groups.lay_out(group, NUM_ENTRIES, actions=actions, **options)
 
 
 def actions_of(group):
@@ -124,11 +107,9 @@ def history_group():
   ]
 
 
-SPECIAL = {"values": value_group(), "histories": history_group()} | {
-  name: group
-  for name, group in random_groups.corner_groups().items()
-  if group is not None
-}
+SPECIAL = {"values": value_group(), "histories": history_group()} | (
+  random_groups.corner_groups_with_steps()
+)
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +121,14 @@ def groups():
 
 
 @pytest.fixture(scope="module")
-def found(groups):
+def steps(groups):
+  return random_groups.stack([lay_out(group)[0] for group in groups])
+
+
+@pytest.fixture(scope="module")
+def found(steps):
   """All configurations on all groups: compiled once for the whole module."""
-  return run(random_groups.stack([lay_out(group)[0] for group in groups]))
+  return run(steps)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -154,7 +140,7 @@ def test_equal_the_oracle(name, groups, found):
   options |= {"normalization": "mean"} if center else {"epsilon": 1e-3}
   for at, group in enumerate(groups):
     columns = random_groups.table(group)
-    if name not in NO_ACTIONS:
+    if configurations.has_actions(name):
       columns["action"] = np.concatenate(actions_of(group)).tolist()
     expected = family_oracle.assign_credit(columns, estimator, **options)
     number = len(columns["t"])
@@ -237,9 +223,8 @@ def test_small_case(name, found):
     )
 
 
-def test_gigpo_is_hgpo_without_history(groups, found):
+def test_gigpo_is_hgpo_without_history(steps, found):
   """One state each, and differences from the mean: the same comparison."""
-  steps = random_groups.stack([lay_out(group)[0] for group in groups])
   options = HALF | CENTER | {"episode_weight": 0.0, "invalid_penalty": 0.5}
   gigpo = jax.jit(
     lambda batch: jax.lax.map(
@@ -261,59 +246,34 @@ def test_finite_everywhere(found):
     assert np.all(np.isfinite(leaf))
 
 
-def test_nothing_valid_and_garbage_in_padding(groups):
-  corners, names = random_groups.corner_steps(NUM_ENTRIES)
-  corners = corners.replace(action=np.where(corners.mask, 1, -5).astype("i4"))
-  number = len(groups) - len(names)
-  filler = [lay_out(group)[0] for group in groups[:number]]
-  steps = jax.tree.map(
-    lambda *x: np.concatenate(x), random_groups.stack(filler), corners
-  )
-  after = run(steps)
-  at = number + names.index("nothing valid")
-  for leaf in jax.tree.leaves(after):
-    assert np.all(np.isfinite(leaf))
-    assert not leaf[~steps.mask].any()
-    assert not leaf[at].any()
+def test_nothing_valid_and_garbage_in_padding(steps):
+  rules.assert_padding_gets_nothing(run, steps)
 
 
 def test_independent_of_layout_and_numbering(groups, found):
-  rng = np.random.default_rng(0)
-  laid_out = []
-  for group in groups:
-    numbering = np.append(0, 1 + rng.permutation(NUM_NODES - 1))
-    renumbered = random_groups.renumber(group, numbering)
+  def lay_out_renamed(group, *, order, rng):
     names = rng.permutation(1000)[:2]
-    laid_out.append(
-      lay_out(
-        renumbered,
-        actions=[names[chosen] for chosen in actions_of(group)],
-        order=rng.permutation(len(group)),
-        rng=rng,
-      )
+    actions = [names[chosen] for chosen in actions_of(group)]
+    return random_groups.lay_out(
+      group, NUM_ENTRIES, actions=actions, order=order, rng=rng
     )
-  after = run(random_groups.stack([steps for steps, _ in laid_out]))
-  for at, (steps, places) in enumerate(laid_out):
-    place = np.concatenate(places)
-    for name in CONFIGS:
-      for field in FIELDS:
-        np.testing.assert_allclose(
-          after[name][field][at, place],
-          found[name][field][at, : len(place)],
-          rtol=1e-4,
-          atol=1e-4,
-          err_msg=f"group {at}, {name}, {field}",
-        )
-        assert not after[name][field][at, ~steps.mask].any()
+
+  rules.assert_independent_of_layout(
+    run,
+    groups,
+    found,
+    lay_out_renamed,
+    num_nodes=NUM_NODES,
+    rtol=1e-4,
+    atol=1e-4,
+  )
 
 
 def test_what_has_no_node_is_compared_with_nothing():
   """States past the limit: finite, and no history or value of their own."""
   steps, _ = lay_out(history_group())
   names = ("hgpo, no history", "salt, center")
-  found = jax.jit(functools.partial(everything, configs=names, max_nodes=2))(
-    steps
-  )
+  found = jax.jit(functools.partial(credit_of, names, max_nodes=2))(steps)
   for leaf in jax.tree.leaves(found):
     assert np.all(np.isfinite(leaf))
   # State 1 is the one that has a node; no edge has two.
@@ -332,36 +292,28 @@ def test_history_length_below_zero_is_refused():
     )
 
 
-FEW = ("hgpo, base", "gagpo, center")
-
-
 def few(steps):
-  return everything(steps, configs=FEW)
+  return credit_of(("hgpo, base", "gagpo, center"), steps)
 
 
 def test_no_gradient():
   steps, _ = lay_out(value_group())
 
-  def total(reward, episode_return):
-    found = few(steps.replace(reward=reward, episode_return=episode_return))
-    return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(found))
+  def few_of(reward, episode_return):
+    return few(steps.replace(reward=reward, episode_return=episode_return))
 
-  gradients = jax.jit(jax.grad(total, argnums=(0, 1)))(
-    steps.reward, steps.episode_return
-  )
-  for gradient in gradients:
-    assert not gradient.any()
+  rules.assert_no_gradient(few_of, steps.reward, steps.episode_return)
 
 
 @functools.cache
 def eight():
-  groups = [random_groups.random_group(seed) for seed in range(8)]
-  return random_groups.stack([lay_out(group)[0] for group in groups])
+  groups = map(random_groups.random_group, range(transforms.NUM_DEVICES))
+  return (random_groups.stack([lay_out(group)[0] for group in groups]),)
 
 
 @functools.cache
 def expected():
-  return transforms.reference(few, eight())
+  return transforms.reference(few, *eight())
 
 
 # All else here runs under lax.map.
@@ -376,19 +328,19 @@ FAST = ("vmap", "shard_map")
   ],
 )
 def test_same_under(transform):
-  run = transforms.TRANSFORMS[transform](few)
-  transforms.assert_same(run(eight()), expected(), rtol=1e-4, atol=1e-4)
+  rules.assert_same_under(
+    transform, few, eight(), expected(), rtol=1e-4, atol=1e-4
+  )
 
 
 @pytest.mark.slow
 class Variants(chex.TestCase):
   @transforms.variants
   def test_variants(self):
-    one = jax.tree.map(lambda leaf: leaf[0], eight())
-    transforms.assert_same(
-      self.variant(few)(one), jax.jit(few)(one), rtol=1e-4, atol=1e-4
+    rules.assert_same_as_jitted(
+      self.variant, few, eight(), rtol=1e-4, atol=1e-4
     )
 
 
 def test_traced_once():
-  transforms.assert_traced_once(few, (eight(),))
+  transforms.assert_traced_once(few, eight())

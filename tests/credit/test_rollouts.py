@@ -5,7 +5,7 @@ import pytest
 
 from graphgpo_jax.credit import graph as graph_lib
 from graphgpo_jax.credit import rollouts
-from tests.credit import transforms
+from tests.credit import rules, transforms
 
 NUM_ROLLOUTS, NUM_STEPS = 4, 5
 NO_NODE = graph_lib.NO_NODE
@@ -120,8 +120,7 @@ def expected():
 
 @pytest.mark.parametrize("transform", transforms.TRANSFORMS)
 def test_same_under(transform, expected):
-  run = transforms.TRANSFORMS[transform](merge)
-  transforms.assert_same(run(*arguments(8)), expected)
+  rules.assert_same_under(transform, merge, arguments(8), expected)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from graphgpo_jax.credit import signals
-from tests.credit import random_groups, transforms
+from tests.credit import random_groups, rules, transforms
 
 NUM_ENTRIES = 48
 NUM_NODES = 9
@@ -249,17 +249,17 @@ def expected():
 
 @pytest.mark.parametrize("transform", transforms.TRANSFORMS)
 def test_same_under(transform, expected):
-  run = transforms.TRANSFORMS[transform](everything)
-  transforms.assert_same(run(*first_eight()), expected, rtol=1e-6)
+  rules.assert_same_under(
+    transform, everything, first_eight(), expected, rtol=1e-6
+  )
 
 
 @pytest.mark.slow
 class Variants(chex.TestCase):
   @transforms.variants
   def test_variants(self):
-    one = jax.tree.map(lambda leaf: leaf[0], first_eight())
-    transforms.assert_same(
-      self.variant(everything)(*one), jax.jit(everything)(*one), rtol=1e-6
+    rules.assert_same_as_jitted(
+      self.variant, everything, first_eight(), rtol=1e-6
     )
 
 

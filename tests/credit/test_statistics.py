@@ -1,3 +1,5 @@
+import functools
+
 import chex
 import jax
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 
 from graphgpo_jax.credit import distances, statistics
 from graphgpo_jax.credit import graph as graph_lib
-from tests.credit import random_groups, transforms
+from tests.credit import random_groups, rules, transforms
 
 NUM_ENTRIES = 48
 NUM_NODES = 9
@@ -164,29 +166,17 @@ def test_shares_of_nothing():
 
 
 def test_independent_of_layout_and_numbering():
-  rng = np.random.default_rng(1)
-  layouts = []
-  for seed in range(60):
-    group = random_groups.random_group(seed)
-    numbering = np.append(0, 1 + rng.permutation(NUM_NODES - 1))
-    for moved, order, gaps in (
-      (group, None, None),
-      (
-        random_groups.renumber(group, numbering),
-        rng.permutation(len(group)),
-        rng,
-      ),
-    ):
-      layouts.append(
-        random_groups.lay_out(moved, NUM_ENTRIES, order=order, rng=gaps)[0]
-      )
-  steps = random_groups.stack(layouts)
-  _, counts, _ = jax.jit(jax.vmap(everything))(
-    steps, np.where(steps.mask, steps.episode_return, 0.0)
+  groups = [random_groups.random_group(seed) for seed in range(60)]
+  lay_out = functools.partial(random_groups.lay_out, num_entries=NUM_ENTRIES)
+  first = random_groups.stack([lay_out(group)[0] for group in groups])
+  second, _, _ = rules.relaid(groups, lay_out, num_nodes=NUM_NODES)
+  run = jax.jit(jax.vmap(everything))
+  before, after = (
+    run(steps, np.where(steps.mask, steps.episode_return, 0.0))[1]
+    for steps in (first, second)
   )
   for name in FIELDS:
-    values = np.asarray(counts[name]).reshape(-1, 2)
-    np.testing.assert_array_equal(values[:, 0], values[:, 1], err_msg=name)
+    np.testing.assert_array_equal(after[name], before[name], err_msg=name)
 
 
 def eight():
@@ -200,18 +190,14 @@ def expected():
 
 @pytest.mark.parametrize("transform", transforms.TRANSFORMS)
 def test_same_under(transform, expected):
-  run = transforms.TRANSFORMS[transform](everything)
-  transforms.assert_same(run(*eight()), expected, rtol=1e-6)
+  rules.assert_same_under(transform, everything, eight(), expected, rtol=1e-6)
 
 
 @pytest.mark.slow
 class Variants(chex.TestCase):
   @transforms.variants
   def test_variants(self):
-    one = jax.tree.map(lambda leaf: leaf[0], eight())
-    transforms.assert_same(
-      self.variant(everything)(*one), jax.jit(everything)(*one), rtol=1e-6
-    )
+    rules.assert_same_as_jitted(self.variant, everything, eight(), rtol=1e-6)
 
 
 def test_traced_once():

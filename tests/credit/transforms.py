@@ -54,6 +54,12 @@ variants = chex.variants(
 )
 
 
+def over_groups(function):
+  """`function` over batches of groups, compiled once; to NumPy arrays."""
+  jitted = TRANSFORMS["lax.map"](function)
+  return lambda *groups: jax.tree.map(np.asarray, jitted(*groups))
+
+
 def reference(function, *groups):
   """Group by group under jit: what the others must equal."""
   return _one_by_one(function)(*groups)

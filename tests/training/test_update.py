@@ -42,6 +42,7 @@ def test_composition_equals_its_phases(composed, unbroken):
   assert {name.split("/")[0] for name in different} == {"eval", "time"}
 
 
+@pytest.mark.slow
 def test_the_step_decides_what_is_drawn(composed):
   key = jax.random.key(3)
   results = []
