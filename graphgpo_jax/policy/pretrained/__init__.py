@@ -1,0 +1,1 @@
+"""Pretrained language models, from their files to this project and back."""
