@@ -1,5 +1,7 @@
 """Heads: from hidden states to logits, always float32."""
 
+from typing import Any
+
 import chex
 import flax.linen as nn
 import jax.numpy as jnp
@@ -68,9 +70,11 @@ class VocabularyHead(nn.Module):
 
   Attributes:
     vocabulary_size: V.
+    param_dtype: type of a new kernel.
   """
 
   vocabulary_size: int
+  param_dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(
@@ -90,7 +94,8 @@ class VocabularyHead(nn.Module):
     chex.assert_type(hidden, float)
     width = hidden.shape[-1]
     if table is None:
-      kernel = self.param("kernel", _policy_init, (width, self.vocabulary_size))
+      shape = (width, self.vocabulary_size)
+      kernel = self.param("kernel", _policy_init, shape, self.param_dtype)
     else:
       chex.assert_shape(table, (self.vocabulary_size, width))
       kernel = table.T

@@ -1,6 +1,5 @@
 """One transformer for environments' policies and for language models."""
 
-import dataclasses
 from typing import Any
 
 import chex
@@ -8,130 +7,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from graphgpo_jax.policy import attention as attention_lib
+from graphgpo_jax.policy import kv_cache, projection, rope, transformer_config
 
+TransformerConfig = transformer_config.TransformerConfig
+rotate_by_position = rope.rotate_by_position
 
-@dataclasses.dataclass(frozen=True)
-class TransformerConfig:
-  """Shape and arithmetic of a `Transformer`.
-
-  The defaults are those of a policy over a set of tokens; a language model
-  sets `causal` and `rope`.
-
-  Attributes:
-    num_layers: blocks, each attention then MLP.
-    width: D, size of the residual stream.
-    num_heads: H, query heads.
-    num_kv_heads: G, key and value heads; a divisor of `num_heads`, which is
-      also the default.
-    head_dim: size of a head; `width / num_heads` where None.
-    mlp_width: inner size of the SwiGLU MLP; `8 / 3 * width`, rounded up to a
-      multiple of 8, where None.
-    causal: a token attends to itself and the tokens before it only.
-    rope: rotate queries and keys by their position.
-    rope_base: wavelength base of the rotation.
-    qkv_bias: the query, key and value projections have a bias.
-    qk_norm: normalise each query and key head before the rotation.
-    norm_epsilon: added to the mean square in RMSNorm.
-    dtype: type of activations, float32 or bfloat16. Parameters, norm
-      statistics and softmax are float32 with either.
-    remat: recompute each block's activations in the backward pass.
-    attention: the attention function.
-  """
-
-  num_layers: int
-  width: int
-  num_heads: int
-  num_kv_heads: int | None = None
-  head_dim: int | None = None
-  mlp_width: int | None = None
-  causal: bool = False
-  rope: bool = False
-  rope_base: float = 10_000.0
-  qkv_bias: bool = False
-  qk_norm: bool = False
-  norm_epsilon: float = 1e-6
-  dtype: Any = jnp.float32
-  remat: bool = False
-  attention: attention_lib.AttentionFn = attention_lib.dot_product_attention
-
-  def __post_init__(self):
-    for name in ("num_layers", "width", "num_heads"):
-      _require_positive(name, getattr(self, name))
-    for name in ("num_kv_heads", "head_dim", "mlp_width"):
-      if getattr(self, name) is not None:
-        _require_positive(name, getattr(self, name))
-    if self.num_heads % self.resolved_num_kv_heads:
-      raise ValueError(
-        f"num_kv_heads={self.num_kv_heads} does not divide "
-        f"num_heads={self.num_heads}"
-      )
-    if self.head_dim is None and self.width % self.num_heads:
-      raise ValueError(
-        f"width={self.width} is no multiple of num_heads={self.num_heads}; "
-        "set head_dim"
-      )
-    if self.rope and self.resolved_head_dim % 2:
-      raise ValueError(
-        f"head_dim={self.resolved_head_dim} must be even for rope"
-      )
-    if self.rope_base <= 1:
-      raise ValueError(f"rope_base={self.rope_base} must exceed 1")
-    if self.norm_epsilon <= 0:
-      raise ValueError(f"norm_epsilon={self.norm_epsilon} must be positive")
-    if jnp.dtype(self.dtype) not in (jnp.float32, jnp.bfloat16):
-      raise ValueError(f"dtype={self.dtype} is neither float32 nor bfloat16")
-
-  @property
-  def resolved_num_kv_heads(self) -> int:
-    """G, with the default filled in."""
-    return self.num_kv_heads or self.num_heads
-
-  @property
-  def resolved_head_dim(self) -> int:
-    """K, size of one head, with the default filled in."""
-    return self.head_dim or self.width // self.num_heads
-
-  @property
-  def resolved_mlp_width(self) -> int:
-    """Inner size of the MLP, with the default filled in."""
-    return self.mlp_width or -(-8 * self.width // 3 // 8) * 8
-
-
-def _require_positive(name: str, value: int) -> None:
-  if value < 1:
-    raise ValueError(f"{name}={value} must be at least 1")
-
-
-def rotate_by_position(
-  heads: chex.Array, positions: chex.Array, *, base: float
-) -> chex.Array:
-  """Rotary position embedding (RoPE), first half paired with second half.
-
-  The pair (x_i, x_{i + K/2}) turns by the angle position * base**(-2 i / K),
-  so that the product of a query and a key depends on the difference of their
-  positions only. This is the pairing of the public Llama and Qwen weights.
-
-  Args:
-    heads: [N, L, H, K], queries or keys, K even.
-    positions: int32 [N, L].
-    base: wavelength base.
-
-  Returns:
-    [N, L, H, K] in the type of `heads`; computed in float32.
-
-  Reference: arXiv 2104.09864.
-  """
-  chex.assert_rank([heads, positions], [4, 2])
-  half = heads.shape[-1] // 2
-  frequency = base ** (-jnp.arange(half, dtype=jnp.float32) / half)
-  angle = positions[:, :, None, None].astype(jnp.float32) * frequency
-  cosine, sine = jnp.cos(angle), jnp.sin(angle)
-  first, second = jnp.split(heads.astype(jnp.float32), 2, axis=-1)
-  rotated = jnp.concatenate(
-    [first * cosine - second * sine, second * cosine + first * sine], axis=-1
-  )
-  return rotated.astype(heads.dtype)
+# One layer's keys and values, and the first slot of the chunk at hand.
+Slots = tuple[chex.Array, chex.Array, chex.Array]
+Stored = tuple[chex.Array, chex.Array]
 
 
 def _projection_init(scale: float = 1.0) -> nn.initializers.Initializer:
@@ -146,15 +29,44 @@ class RMSNorm(nn.Module):
 
   epsilon: float
   dtype: Any
+  param_dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, inputs: chex.Array) -> chex.Array:
     """Normalises [..., D] over the last axis; returns `dtype`."""
-    scale = self.param("scale", nn.initializers.ones, (inputs.shape[-1],))
+    scale = self.param(
+      "scale", nn.initializers.ones, (inputs.shape[-1],), self.param_dtype
+    )
     values = inputs.astype(jnp.float32)
     mean_square = jnp.mean(jnp.square(values), axis=-1, keepdims=True)
     values = values * jax.lax.rsqrt(mean_square + self.epsilon)
     return (values * scale).astype(self.dtype)
+
+
+def _norm(config: TransformerConfig, name: str) -> RMSNorm:
+  return RMSNorm(
+    config.norm_epsilon, config.dtype, config.param_dtype, name=name
+  )
+
+
+def _project(
+  config: TransformerConfig,
+  name: str,
+  *,
+  init_scale: float = 1.0,
+  use_bias: bool = False,
+) -> projection.Projection:
+  return projection.Projection(
+    parts=config.projection_parts(name),
+    use_bias=use_bias,
+    dtype=config.dtype,
+    param_dtype=config.param_dtype,
+    kernel_init=nn.initializers.variance_scaling(
+      init_scale, "fan_in", "truncated_normal"
+    ),
+    lora=config.lora,
+    name=name,
+  )
 
 
 class Attention(nn.Module):
@@ -164,37 +76,52 @@ class Attention(nn.Module):
 
   @nn.compact
   def __call__(
-    self, hidden: chex.Array, mask: chex.Array, positions: chex.Array
-  ) -> chex.Array:
-    """Attends within [N, L, D] under bool [N, 1, L or 1, L]."""
+    self,
+    hidden: chex.Array,
+    mask: chex.Array,
+    positions: chex.Array,
+    slots: Slots | None = None,
+  ) -> tuple[chex.Array, Stored | None]:
+    """Attends within [N, L, D], or to the slots of a cache.
+
+    Args:
+      hidden: [N, L, D].
+      mask: bool [N, 1, L or 1, L], or [N, 1, L, S] with a cache.
+      positions: int32 [N, L].
+      slots: this layer's keys and values, and where the chunk starts.
+
+    Returns:
+      [N, L, D], and the slots with the chunk written where there are any.
+    """
     config = self.config
     heads, head_dim = config.num_heads, config.resolved_head_dim
     kv_heads = config.resolved_num_kv_heads
     # One wide product instead of three, so that narrow policies do not spend
     # their time on starting small matmuls.
-    merged = nn.Dense(
-      (heads + 2 * kv_heads) * head_dim,
-      use_bias=config.qkv_bias,
-      dtype=config.dtype,
-      kernel_init=_projection_init(),
-      name="qkv",
-    )(hidden)
+    merged = _project(config, "qkv", use_bias=config.qkv_bias)(hidden)
     merged = merged.reshape(*hidden.shape[:-1], -1, head_dim)
     query, key, value = jnp.split(merged, [heads, heads + kv_heads], axis=-2)
     if config.qk_norm:
-      query = RMSNorm(config.norm_epsilon, config.dtype, name="q_norm")(query)
-      key = RMSNorm(config.norm_epsilon, config.dtype, name="k_norm")(key)
+      query = _norm(config, "q_norm")(query)
+      key = _norm(config, "k_norm")(key)
     if config.rope:
-      query = rotate_by_position(query, positions, base=config.rope_base)
-      key = rotate_by_position(key, positions, base=config.rope_base)
+      base, scaling = config.rope_base, config.rope_scaling
+      query = rope.rotate_by_position(
+        query, positions, base=base, scaling=scaling
+      )
+      key = rope.rotate_by_position(key, positions, base=base, scaling=scaling)
+    stored = None
+    if slots is not None:
+      key_slots, value_slots, start = slots
+      stored = (
+        kv_cache.write(key_slots, key, start),
+        kv_cache.write(value_slots, value, start),
+      )
+      key, value = (kv_cache.read(part, config.dtype) for part in stored)
     output = config.attention(query, key, value, mask)
-    return nn.Dense(
-      config.width,
-      use_bias=False,
-      dtype=config.dtype,
-      kernel_init=_projection_init(0.5 / config.num_layers),
-      name="out",
-    )(output.reshape(*hidden.shape[:-1], -1))
+    output = output.reshape(*hidden.shape[:-1], -1)
+    out = _project(config, "out", init_scale=0.5 / config.num_layers)
+    return out(output), stored
 
 
 class GatedMLP(nn.Module):
@@ -206,21 +133,10 @@ class GatedMLP(nn.Module):
   def __call__(self, hidden: chex.Array) -> chex.Array:
     """Maps [..., D] to [..., D], token by token."""
     config = self.config
-    merged = nn.Dense(
-      2 * config.resolved_mlp_width,
-      use_bias=False,
-      dtype=config.dtype,
-      kernel_init=_projection_init(),
-      name="gate_up",
-    )(hidden)
+    merged = _project(config, "gate_up")(hidden)
     gate, up = jnp.split(merged, 2, axis=-1)
-    return nn.Dense(
-      config.width,
-      use_bias=False,
-      dtype=config.dtype,
-      kernel_init=_projection_init(0.5 / config.num_layers),
-      name="down",
-    )(jax.nn.silu(gate) * up)
+    down = _project(config, "down", init_scale=0.5 / config.num_layers)
+    return down(jax.nn.silu(gate) * up)
 
 
 class Block(nn.Module):
@@ -230,18 +146,20 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(
-    self, hidden: chex.Array, mask: chex.Array, positions: chex.Array
-  ) -> chex.Array:
-    """Maps [N, L, D] to [N, L, D]."""
-    config = self.config
-    normed = RMSNorm(config.norm_epsilon, config.dtype, name="attention_norm")(
-      hidden
+    self,
+    hidden: chex.Array,
+    mask: chex.Array,
+    positions: chex.Array,
+    slots: Slots | None = None,
+  ) -> tuple[chex.Array, Stored | None]:
+    """Maps [N, L, D] to [N, L, D]; arguments as for `Attention`."""
+    normed = _norm(self.config, "attention_norm")(hidden)
+    attended, stored = Attention(self.config, name="attention")(
+      normed, mask, positions, slots
     )
-    hidden = hidden + Attention(config, name="attention")(
-      normed, mask, positions
-    )
-    normed = RMSNorm(config.norm_epsilon, config.dtype, name="mlp_norm")(hidden)
-    return hidden + GatedMLP(config, name="mlp")(normed)
+    hidden = hidden + attended
+    normed = _norm(self.config, "mlp_norm")(hidden)
+    return hidden + GatedMLP(self.config, name="mlp")(normed), stored
 
 
 class Transformer(nn.Module):
@@ -259,7 +177,10 @@ class Transformer(nn.Module):
     embeddings: chex.Array,
     mask: chex.Array,
     positions: chex.Array | None = None,
-  ) -> chex.Array:
+    *,
+    segments: chex.Array | None = None,
+    cache: kv_cache.KVCache | None = None,
+  ) -> Any:
     """Runs the blocks over any number of leading batch axes.
 
     Args:
@@ -267,19 +188,31 @@ class Transformer(nn.Module):
       mask: bool [..., L], True where there is a token. Tokens elsewhere are
         never attended to and may hold anything, NaN included.
       positions: int32 [..., L], used by RoPE only; by default each valid
-        token's rank among the valid ones, so that padding on either side
-        changes nothing.
+        token's rank among the valid ones of its row or segment, so that
+        padding on either side changes nothing; with a cache the rank goes on
+        where the cache ends.
+      segments: int32 [..., L]; a token attends within its own segment only.
+        The tokens of a segment stand together in one run.
+      cache: what was read before, with one batch axis; needs `config.causal`.
 
     Returns:
       `config.dtype` [..., L, D], the final norm applied; finite but without
-      meaning where `mask` is False.
+      meaning where `mask` is False. With a cache, also the cache with this
+      chunk in it.
+
+    Raises:
+      ValueError: a cache without `config.causal`, or with segments.
     """
     config = self.config
     chex.assert_type([embeddings, mask], [float, bool])
     chex.assert_equal_shape_prefix([embeddings, mask], mask.ndim)
     chex.assert_shape(embeddings, (*mask.shape, config.width))
-    if positions is None:
-      positions = jnp.maximum(jnp.cumsum(mask, axis=-1, dtype=jnp.int32) - 1, 0)
+    if cache is not None:
+      _check_cache(config, mask, segments)
+      opened, attention_mask, ranks = kv_cache.open_slots(cache, mask)
+    else:
+      attention_mask, ranks = _attention_mask(config, mask, segments)
+    positions = ranks if positions is None else positions
     chex.assert_equal_shape([positions, mask])
     shape, length = embeddings.shape, mask.shape[-1]
     # Attention takes one batch axis. Padding becomes zero, because a NaN there
@@ -287,15 +220,56 @@ class Transformer(nn.Module):
     hidden = jnp.where(mask[..., None], embeddings, 0.0).astype(config.dtype)
     hidden = hidden.reshape(-1, length, config.width)
     positions = positions.reshape(-1, length)
-    attention_mask = mask.reshape(-1, 1, 1, length)
-    if config.causal:
-      attention_mask &= jnp.tril(jnp.ones((length, length), bool))
     block = nn.remat(Block) if config.remat else Block
+    keys, values = [], []
     for index in range(config.num_layers):
-      hidden = block(config, name=f"block_{index}")(
-        hidden, attention_mask, positions
+      slots = None
+      if cache is not None:
+        slots = (cache.key[index], cache.value[index], cache.used)
+      hidden, stored = block(config, name=f"block_{index}")(
+        hidden, attention_mask, positions, slots
       )
-    hidden = RMSNorm(config.norm_epsilon, config.dtype, name="final_norm")(
-      hidden
+      if stored is not None:
+        keys.append(stored[0])
+        values.append(stored[1])
+    hidden = _norm(config, "final_norm")(hidden).reshape(shape)
+    if cache is None:
+      return hidden
+    return hidden, kv_cache.KVCache(
+      key=tuple(keys),
+      value=tuple(values),
+      mask=opened.mask,
+      used=opened.used,
+      next_position=opened.next_position,
     )
-    return hidden.reshape(shape)
+
+
+def _check_cache(
+  config: TransformerConfig, mask: chex.Array, segments: chex.Array | None
+) -> None:
+  if not config.causal:
+    raise ValueError("a cache needs config.causal=True")
+  if segments is not None:
+    raise ValueError("a cache holds one sequence a row: segments must be None")
+  chex.assert_rank(mask, 2)
+
+
+def _attention_mask(
+  config: TransformerConfig, mask: chex.Array, segments: chex.Array | None
+) -> tuple[chex.Array, chex.Array]:
+  """Bool [N, 1, L or 1, L], and each token's rank in its row or segment."""
+  length = mask.shape[-1]
+  ranks = jnp.cumsum(mask, axis=-1, dtype=jnp.int32) - 1
+  attention_mask = mask.reshape(-1, 1, 1, length)
+  if config.causal:
+    attention_mask &= jnp.tril(jnp.ones((length, length), bool))
+  if segments is not None:
+    chex.assert_equal_shape([segments, mask])
+    rows = segments.reshape(-1, 1, length)
+    attention_mask &= rows[..., :, None] == rows[..., None, :]
+    before = jnp.pad(segments, [(0, 0)] * (mask.ndim - 1) + [(1, 0)])[..., :-1]
+    starts = (segments != before).at[..., 0].set(True)
+    # The rank of a segment's first token, carried along the segment.
+    first = jnp.where(starts, ranks + ~mask, 0)
+    ranks -= jax.lax.cummax(first, axis=mask.ndim - 1)
+  return attention_mask, jnp.maximum(ranks, 0)

@@ -1,0 +1,126 @@
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from graphgpo_jax.policy import token_log_probs as module
+
+RNG = np.random.default_rng(0)
+HIDDEN = RNG.normal(size=(3, 10, 8)).astype(np.float32)
+KERNEL = RNG.normal(size=(8, 30)).astype(np.float32)
+TARGETS = RNG.integers(0, 30, (3, 10)).astype(np.int32)
+WEIGHT = RNG.normal(size=(2, 3, 10)).astype(np.float32)
+
+
+def unchunked(hidden, kernel, temperature):
+  log_probs = jax.nn.log_softmax(hidden @ kernel / temperature)
+  entropy = -jnp.sum(jnp.exp(log_probs) * log_probs, -1)
+  chosen = jnp.take_along_axis(log_probs, TARGETS[..., None], -1)
+  return chosen[..., 0], entropy
+
+
+def weighed(function):
+  def loss(hidden, kernel, temperature):
+    results = function(hidden, kernel, temperature)
+    return sum(jnp.sum(w * r) for w, r in zip(WEIGHT, results, strict=True))
+
+  return jax.jit(jax.grad(loss, argnums=(0, 1, 2)))
+
+
+@pytest.mark.parametrize(
+  ("chunk", "tied"), [(1, False), (4, True), (5, False), (100, True)]
+)
+def test_equals_the_whole_softmax(chunk, tied):
+  def chunked(hidden, kernel, temperature):
+    return module.token_log_probs(
+      hidden,
+      kernel.T if tied else kernel,
+      TARGETS,
+      chunk=chunk,
+      temperature=temperature,
+    )
+
+  arguments = (HIDDEN, KERNEL, jnp.float32(0.7))
+  chex.assert_trees_all_close(
+    jax.jit(chunked)(*arguments), unchunked(*arguments), atol=1e-5
+  )
+  chex.assert_trees_all_close(
+    weighed(chunked)(*arguments),
+    weighed(unchunked)(*arguments),
+    rtol=1e-5,
+    atol=1e-5,
+  )
+
+
+def test_entropy_can_be_left_out():
+  both, _ = module.token_log_probs(HIDDEN, KERNEL, TARGETS, chunk=4)
+  alone, entropy = module.token_log_probs(
+    HIDDEN, KERNEL, TARGETS, chunk=4, with_entropy=False
+  )
+  assert entropy is None
+  np.testing.assert_array_equal(alone, both)
+
+
+def test_any_padding_is_finite():
+  targets = np.where(np.arange(10) < 6, TARGETS, -1)
+  log_prob, _ = module.token_log_probs(HIDDEN, KERNEL, targets, chunk=4)
+  chex.assert_tree_all_finite(log_prob)
+  expected, _ = module.token_log_probs(HIDDEN, KERNEL, TARGETS, chunk=4)
+  np.testing.assert_allclose(log_prob[:, :6], expected[:, :6], atol=1e-6)
+
+
+def test_bfloat16_accumulates_in_float32():
+  low = (HIDDEN.astype(jnp.bfloat16), KERNEL.astype(jnp.bfloat16))
+  log_prob, entropy = module.token_log_probs(*low, TARGETS, chunk=4)
+  assert log_prob.dtype == entropy.dtype == jnp.float32
+  exact = unchunked(*(x.astype(np.float32) for x in low), 1.0)
+  np.testing.assert_allclose(log_prob, exact[0], atol=1e-4)
+
+
+@functools.cache
+def temporary_bytes(chunk):
+  """Temporary memory of the loss and its gradient at a real vocabulary."""
+  shapes = [
+    jax.ShapeDtypeStruct((2, 256, 64), jnp.float32),
+    jax.ShapeDtypeStruct((49152, 64), jnp.float32),
+    jax.ShapeDtypeStruct((2, 256), jnp.int32),
+  ]
+
+  def loss(hidden, table, targets):
+    if chunk is None:
+      logits = hidden @ table.T
+      chosen = jnp.take_along_axis(logits, targets[..., None], -1)[..., 0]
+      return jnp.sum(chosen - jax.nn.logsumexp(logits, -1))
+    log_prob, _ = module.token_log_probs(
+      hidden, table, targets, chunk=chunk, with_entropy=False
+    )
+    return jnp.sum(log_prob)
+
+  gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+  compiled = gradient.lower(*shapes).compile()
+  return compiled.memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.parametrize("chunk", [16, 64])
+def test_memory_is_half_at_most(chunk):
+  # Not a mere ratio of two unknowns: all logits take 100 MB.
+  assert temporary_bytes(None) > 2 * 256 * 49152 * 4
+  assert temporary_bytes(chunk) <= 0.5 * temporary_bytes(None)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"chunk": 0}, "chunk"),
+    ({"temperature": 0.0}, "temperature"),
+    ({"weights": KERNEL[:5]}, "weights"),
+    ({"weights": KERNEL[:, :8]}, "weights"),
+  ],
+)
+def test_what_is_refused(changes, message):
+  weights = changes.pop("weights", KERNEL)
+  with pytest.raises(ValueError, match=message):
+    module.token_log_probs(HIDDEN, weights, TARGETS, **{"chunk": 4, **changes})
