@@ -37,7 +37,10 @@ class Projection(nn.Module):
     kernel = self.param(
       "kernel", self.kernel_init, (inputs.shape[-1], size), self.param_dtype
     )
-    inputs = inputs.astype(self.dtype)
+    shape = inputs.shape[:-1]
+    # One axis of tokens: over two a CPU takes the weights' gradients, sums over
+    # both, several times more slowly.
+    inputs = inputs.reshape(-1, inputs.shape[-1]).astype(self.dtype)
     output = jnp.dot(inputs, kernel.astype(self.dtype))
     if self.use_bias:
       bias = self.param(
@@ -46,7 +49,7 @@ class Projection(nn.Module):
       output += bias.astype(self.dtype)
     if self.lora is not None:
       output = self._adapt(self.lora, inputs, output)
-    return output
+    return output.reshape(*shape, size)
 
   def _adapt(
     self,
@@ -55,16 +58,24 @@ class Projection(nn.Module):
     output: chex.Array,
   ) -> chex.Array:
     """Adds the corrections of the parts that are targets."""
-    # Part by part, so that no zeros are computed for parts without adapters.
-    corrected, start = [], 0
+    # All parts in one product each way, B in blocks: narrow products are slow,
+    # and cutting the output into parts would copy it.
+    size, start = output.shape[-1], 0
+    all_a, all_b = [], []
     for name, columns in self.parts:
-      part = output[..., start : start + columns]
-      start += columns
       if name in lora.targets:
-        adapter = self._adapter(lora, name, inputs.shape[-1], columns)
-        part += lora_lib.correction(inputs, *adapter, scale=lora.scale)
-      corrected.append(part)
-    return jnp.concatenate(corrected, axis=-1)
+        a, b = self._adapter(lora, name, inputs.shape[-1], columns)
+        all_a.append(a)
+        all_b.append(jnp.pad(b, ((0, 0), (start, size - start - columns))))
+      start += columns
+    if not all_a:
+      return output
+    return output + lora_lib.correction(
+      inputs,
+      jnp.concatenate(all_a, axis=1),
+      jnp.concatenate(all_b, axis=0),
+      scale=lora.scale,
+    )
 
   def _adapter(
     self, lora: lora_lib.LoraConfig, name: str, rows: int, columns: int

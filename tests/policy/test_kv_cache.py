@@ -171,7 +171,9 @@ def test_decoding_copies_no_cache():
 
     return jax.lax.fori_loop(0, 8, step, cache)
 
-  compiled = jax.jit(loop, donate_argnums=1).lower(variables, cache).compile()
+  compiled = (
+    jax.jit(loop, donate_argnums=1).lower(variables, cache).compile(tiny.QUICK)
+  )
   memory = compiled.memory_analysis()
   layer = batch * slots * 2 * 8 * 4
   assert memory.alias_size_in_bytes >= 4 * layer

@@ -162,7 +162,7 @@ def test_gradient_computes_no_weight_gradient():
     gradient = jax.jit(jax.grad(loss, argnums=argument))
     compiled = gradient.lower(
       variables["params"], variables["lora"], tokens, mask
-    ).compile()
+    ).compile(tiny.QUICK)
     return compiled.cost_analysis()["flops"]
 
   forward = (

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from graphgpo_jax.policy import token_log_probs as module
+from tests.policy.tiny_language_models import QUICK
 
 RNG = np.random.default_rng(0)
 HIDDEN = RNG.normal(size=(3, 10, 8)).astype(np.float32)
@@ -100,7 +101,7 @@ def temporary_bytes(chunk):
     return jnp.sum(log_prob)
 
   gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
-  compiled = gradient.lower(*shapes).compile()
+  compiled = gradient.lower(*shapes).compile(QUICK)
   return compiled.memory_analysis().temp_size_in_bytes
 
 

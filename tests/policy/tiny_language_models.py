@@ -9,6 +9,8 @@ import numpy as np
 
 from graphgpo_jax.policy import language_model, rope, transformer_config
 
+# For programs that are only measured: skips the optimisation of machine code.
+QUICK = {"xla_backend_optimization_level": 0}
 CONFIG = language_model.LanguageModelConfig(
   vocabulary_size=64,
   transformer=transformer_config.TransformerConfig(
