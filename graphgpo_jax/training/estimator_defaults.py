@@ -22,9 +22,7 @@ def default_options() -> dict[str, dict[str, Any]]:
     "gagpo": {"discount": 0.95, "gae_lambda": 0.95, **penalty},
     "salt": dict(penalty),
     "rewardflow": {"discount": 0.9, "success_reward": 1.0, **penalty},
-    # States far from success are worth little, and still not all the same:
-    # under the published floor of 0.01 learning began later.
-    "graphhca": {"discount": 0.95, "power": 1.0, "floor": 1e-6, **penalty},
+    "graphhca": {"discount": 0.95, "power": 1.0, **penalty},
     # Published is -1. Where failing means running out of time, and values are
     # discounted, that rewards whatever puts the end off: nothing was learnt.
     "crbc": {
