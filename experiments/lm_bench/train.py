@@ -57,7 +57,9 @@ def compile_step(
     train="lora" if lora else "params",
   )
   update = language_update.make_update(
-    language_loss.make_log_probs(module, chunk=chunk), optimizer
+    # The entropy is a metric here, and no part of the loss.
+    language_loss.make_log_probs(module, chunk=chunk, entropy_gradient=False),
+    optimizer,
   )
   return update.lower(state, rows).compile(), state
 

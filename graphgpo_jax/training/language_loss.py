@@ -29,6 +29,7 @@ def make_log_probs(
   chunk: int = 64,
   temperature: float = 1.0,
   with_entropy: bool = True,
+  entropy_gradient: bool = True,
 ) -> LogProbFn:
   """Builds the function that scores the tokens of rows.
 
@@ -37,6 +38,8 @@ def make_log_probs(
     chunk: positions of a row whose logits exist at once.
     temperature: of the softmax; that of the sampler.
     with_entropy: also compute the entropy, another pass over the logits.
+    entropy_gradient: False where the loss has no entropy bonus: then LoRA
+      never computes logits twice.
 
   Returns:
     `log_probs(variables, rows) -> (log_prob, entropy)`, both float32 [R, L]:
@@ -64,6 +67,7 @@ def make_log_probs(
       chunk=chunk,
       temperature=temperature,
       with_entropy=with_entropy,
+      entropy_gradient=entropy_gradient,
     )
     return jax.tree.map(
       lambda values: jnp.pad(values[:, :-1], ((0, 0), (1, 0))), predicted

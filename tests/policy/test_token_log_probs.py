@@ -56,6 +56,74 @@ def test_equals_the_whole_softmax(chunk, tied):
   )
 
 
+@pytest.mark.parametrize("with_entropy", [True, False])
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_entropy_without_gradient(with_entropy, tied):
+  """Whether or not the weights are constants, early slopes among others."""
+  targets = np.where(np.arange(10) < 8, TARGETS, -1)
+
+  def chunked(hidden, kernel):
+    log_prob, _ = module.token_log_probs(
+      hidden,
+      kernel.T if tied else kernel,
+      targets,
+      chunk=4,
+      temperature=0.7,
+      with_entropy=with_entropy,
+      entropy_gradient=False,
+    )
+    return jnp.sum(WEIGHT[0] * log_prob)
+
+  def whole(hidden, kernel):
+    logits = hidden @ kernel / 0.7
+    chosen = jnp.take_along_axis(logits, TARGETS[..., None], -1)[..., 0]
+    chosen = jnp.where(targets >= 0, chosen, 0.0)
+    return jnp.sum(WEIGHT[0] * (chosen - jax.nn.logsumexp(logits, -1)))
+
+  for argnums in (0, 1, (0, 1)):
+    found, expected = (
+      jax.jit(jax.value_and_grad(function, argnums))(HIDDEN, KERNEL)
+      for function in (chunked, whole)
+    )
+    chex.assert_trees_all_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_no_slope_in_an_entropy_without_gradient():
+  def entropy(hidden):
+    return jnp.sum(
+      module.token_log_probs(
+        hidden, KERNEL, TARGETS, chunk=4, entropy_gradient=False
+      )[1]
+    )
+
+  np.testing.assert_array_equal(jax.grad(entropy)(HIDDEN), 0.0)
+
+
+def test_constant_weights_cost_two_products():
+  """Forward and slope; computing logits again would be a third."""
+
+  def flops(entropy_gradient):
+    def loss(hidden):
+      log_prob, _ = module.token_log_probs(
+        hidden,
+        jnp.ones((64, 4096)),
+        jnp.zeros((2, 16), jnp.int32),
+        chunk=8,
+        entropy_gradient=entropy_gradient,
+      )
+      return jnp.sum(log_prob)
+
+    shape = jax.ShapeDtypeStruct((2, 16, 64), jnp.float32)
+    compiled = jax.jit(jax.value_and_grad(loss)).lower(shape).compile(QUICK)
+    return compiled.cost_analysis()["flops"]
+
+  # The compiler counts a loop's body once, whatever the number of chunks.
+  product = 2 * 2 * 8 * 64 * 4096
+  assert (
+    2 * product <= flops(False) < 2.5 * product < 3 * product <= flops(True)
+  )
+
+
 def test_entropy_can_be_left_out():
   both, _ = module.token_log_probs(HIDDEN, KERNEL, TARGETS, chunk=4)
   alone, entropy = module.token_log_probs(
