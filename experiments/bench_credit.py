@@ -29,16 +29,12 @@ within 60 s and 8 GiB; precision and recall at least 0.99; streaming within
 2 GiB. BUILD_NOTES.md has what was reached.
 """
 
-import json
-import os
 import pathlib
-import sys
-import time
 from typing import Any
 
 from absl import flags
 
-from experiments import bench_machine, running
+from experiments import bench_sections, running
 from experiments.credit_bench import (
   accelerator,
   distances,
@@ -103,19 +99,6 @@ def _options() -> options_lib.Options:
   )
 
 
-def _sections() -> list[str]:
-  names = _SECTIONS.value
-  for name in names:
-    if name not in SECTIONS:
-      raise ValueError(
-        f"--sections: unknown section {name!r}: expected some of "
-        f"{', '.join(SECTIONS)}"
-      )
-  if not names:
-    raise ValueError(f"--sections: expected some of {', '.join(SECTIONS)}")
-  return [name for name in SECTIONS if name in names]
-
-
 def _output(name: str | None) -> pathlib.Path:
   # Never None: the flag is required.
   path = pathlib.Path(name or "")
@@ -130,31 +113,20 @@ def _output(name: str | None) -> pathlib.Path:
 def main(argv):
   """Runs the binary."""
   running.refuse_arguments(argv)
-  output, options, names = _output(_OUTPUT.value), _options(), _sections()
+  output, options = _output(_OUTPUT.value), _options()
+  names = bench_sections.chosen(_SECTIONS.value, SECTIONS)
   # Before minutes are spent: what is missing at the end is missing now.
   curves.require_matplotlib()
   if "pipelines" in names:
     pipelines.contestants()
   if "stream" in names:
     arrow_columns.require_pyarrow()
-  machine = bench_machine.facts()
-  print(bench_machine.line(machine), flush=True)
-  results: dict[str, Any] = {"machine": machine, "quick": options.quick}
-  for name in names:
-    started = time.perf_counter()
-    results[name] = SECTIONS[name].measure(options)
-    took = time.perf_counter() - started
-    results[name]["section_seconds"] = took
-    print(f"\n{name} ({took:.0f} s)\n{SECTIONS[name].table(results[name])}")
-    sys.stdout.flush()
-    machine["load_average_after"] = os.getloadavg()
-    output.write_text(json.dumps(results, indent=1) + "\n")
+  results = bench_sections.run(
+    names, SECTIONS, options, output, quick=options.quick
+  )
   picture_path = output.with_suffix(".png")
   picture.draw(results, picture_path)
-  print(
-    f"\nload average afterwards {machine['load_average_after'][0]:.1f}\n"
-    f"{output}\n{picture_path}"
-  )
+  print(picture_path)
   refused = [
     record["size"]
     for record in results.get("pipelines", {}).get("sizes", ())

@@ -25,16 +25,13 @@ step in at most 0.7 times the time of a full one, the chunked loss in at most
 `transformers` and 40 % of the matrix peak in training.
 """
 
-import json
 import os
 import pathlib
-import sys
-import time
 from typing import Any
 
 from absl import flags
 
-from experiments import bench_machine, running
+from experiments import bench_sections, running
 from experiments.lm_bench import accelerator, decode, memory, models, train
 from experiments.lm_bench import options as options_lib
 
@@ -81,19 +78,6 @@ def _options() -> options_lib.Options:
   )
 
 
-def _sections() -> list[str]:
-  names = _SECTIONS.value
-  for name in names:
-    if name not in SECTIONS:
-      raise ValueError(
-        f"--sections: unknown section {name!r}: expected some of "
-        f"{', '.join(SECTIONS)}"
-      )
-  if not names:
-    raise ValueError(f"--sections: expected some of {', '.join(SECTIONS)}")
-  return [name for name in SECTIONS if name in names]
-
-
 def _output(name: str | None) -> pathlib.Path:
   # Never None: the flag is required.
   path = pathlib.Path(name or "")
@@ -107,31 +91,16 @@ def _output(name: str | None) -> pathlib.Path:
 def main(argv):
   """Runs the binary."""
   running.refuse_arguments(argv)
-  output, options, names = _output(_OUTPUT.value), _options(), _sections()
+  output, options = _output(_OUTPUT.value), _options()
+  names = bench_sections.chosen(_SECTIONS.value, SECTIONS)
   if options.model not in models.SHAPES and not os.path.exists(options.model):
     raise ValueError(
       f"--model={options.model}: neither a path that exists nor one of "
       f"{', '.join(models.SHAPES)}"
     )
-  machine = bench_machine.facts()
-  print(f"{bench_machine.line(machine)}\n{options.model}", flush=True)
-  results: dict[str, Any] = {
-    "machine": machine,
-    "model": options.model,
-    "quick": options.quick,
-  }
-  for name in names:
-    started = time.perf_counter()
-    results[name] = SECTIONS[name].measure(options)
-    took = time.perf_counter() - started
-    results[name]["section_seconds"] = took
-    print(f"\n{name} ({took:.0f} s)\n{SECTIONS[name].table(results[name])}")
-    sys.stdout.flush()
-    machine["load_average_after"] = os.getloadavg()
-    output.write_text(json.dumps(results, indent=1) + "\n")
-  print(
-    f"\nload average afterwards {machine['load_average_after'][0]:.1f}\n"
-    f"{output}"
+  print(options.model)
+  bench_sections.run(
+    names, SECTIONS, options, output, model=options.model, quick=options.quick
   )
 
 

@@ -17,10 +17,6 @@ Slots = tuple[chex.Array, chex.Array, chex.Array]
 Stored = tuple[chex.Array, chex.Array]
 
 
-def _projection_init(scale: float = 1.0) -> nn.initializers.Initializer:
-  return nn.initializers.variance_scaling(scale, "fan_in", "truncated_normal")
-
-
 class RMSNorm(nn.Module):
   """x / sqrt(mean(x^2) + epsilon) * scale, with float32 statistics.
 
