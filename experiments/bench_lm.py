@@ -27,20 +27,13 @@ step in at most 0.7 times the time of a full one, the chunked loss in at most
 
 import os
 import pathlib
-from typing import Any
 
 from absl import flags
 
 from experiments import bench_sections, running
-from experiments.lm_bench import accelerator, decode, memory, models, train
+from experiments.lm_bench import models
 from experiments.lm_bench import options as options_lib
-
-SECTIONS: dict[str, Any] = {
-  "decode": decode,
-  "train": train,
-  "memory": memory,
-  "accelerator": accelerator,
-}
+from experiments.lm_bench.sections import SECTIONS
 
 _MODEL = flags.DEFINE_string(
   "model",

@@ -14,14 +14,14 @@ SmolLM2-135M-Instruct the command above prints:
 """
 
 import sys
-from collections.abc import Callable, Sequence
-from typing import TextIO
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from absl import flags
 
 from experiments import running
+from experiments import streamer as streamer_lib
 from graphgpo_jax.policy import language_model
 from graphgpo_jax.policy.pretrained import load
 from graphgpo_jax.policy.sampling import options as options_lib
@@ -50,40 +50,6 @@ _DTYPE = flags.DEFINE_enum(
 
 # Few, so that a terminal shows words as they come.
 _TOKENS_AT_ONCE = 4
-# What a decoder shows for a character whose bytes are not complete.
-_UNFINISHED = "�"
-
-
-class Streamer:
-  """Writes a growing answer, only ever adding to what is there."""
-
-  def __init__(self, decode: Callable[[Sequence[int]], str], output: TextIO):
-    """Begins with an empty answer.
-
-    Args:
-      decode: token ids to text.
-      output: where it is written.
-    """
-    self._decode = decode
-    self._output = output
-    self._tokens: list[int] = []
-    self._written = ""
-
-  def add(self, tokens: Sequence[int]) -> None:
-    """Writes what new tokens add, without an unfinished character."""
-    self._tokens += tokens
-    self._write(self._decode(self._tokens).rstrip(_UNFINISHED))
-
-  def finish(self, tokens: Sequence[int]) -> None:
-    """Writes what is left of the whole answer, and ends the line."""
-    self._write(self._decode(tokens))
-    self._output.write("\n")
-    self._output.flush()
-
-  def _write(self, text: str) -> None:
-    self._output.write(text[len(self._written) :])
-    self._output.flush()
-    self._written = max(self._written, text, key=len)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -110,7 +76,7 @@ def main(argv: Sequence[str]) -> None:
     max_length=pretrained.max_positions,
     segment=_TOKENS_AT_ONCE,
   )
-  streamer = Streamer(decode, sys.stdout)
+  streamer = streamer_lib.Streamer(decode, sys.stdout)
   # Elsewhere than on a terminal an answer comes whole, or not at all.
   terminal = sys.stdout.isatty()
   (sample,) = sampler.sample(

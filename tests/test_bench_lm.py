@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import bench_lm
 from experiments.lm_bench import (
   accelerator,
   decode,
   memory,
   models,
   options,
+  sections,
   torch_peer,
   train,
 )
@@ -172,7 +172,7 @@ def test_binary_measures_everything(tmp_path):
   assert done.returncode == 0, done.stderr
   results = json.loads(output.read_text())
   assert results["model"] == "tiny"
-  for name, section in bench_lm.SECTIONS.items():
+  for name, section in sections.SECTIONS.items():
     assert section.table(results[name]) in done.stdout
   assert {"cores", "jax", "backend", "load_average_after"} <= set(
     results["machine"]

@@ -9,7 +9,7 @@ import sys
 import jax
 import pytest
 
-from experiments import generate
+from experiments import streamer as streamer_lib
 from graphgpo_jax.policy import language_model, tokenizer
 from graphgpo_jax.policy.pretrained import load
 from graphgpo_jax.policy.sampling import options, sampler
@@ -152,7 +152,7 @@ def test_streamer_only_adds():
     return bytes(tokens).decode(errors="replace")
 
   output = io.StringIO()
-  streamer = generate.Streamer(decode, output)
+  streamer = streamer_lib.Streamer(decode, output)
   seen = []
   for byte in data:
     streamer.add([byte])
@@ -164,7 +164,7 @@ def test_streamer_only_adds():
 
 def test_streamer_writes_what_is_left():
   output = io.StringIO()
-  streamer = generate.Streamer(
+  streamer = streamer_lib.Streamer(
     lambda ids: bytes(ids).decode(errors="replace"), output
   )
   streamer.finish(list("é".encode())[:1])

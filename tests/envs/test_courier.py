@@ -116,6 +116,7 @@ def test_does_not_take_away_what_is_in_its_place():
     follow(environment, step, task, [*plan, plan[0], plan[-1]])
 
 
+@pytest.mark.slow
 def test_without_the_courier_the_world_is_what_it_was():
   plain, fast = Household(), Household(courier=True, fast_cost=3.0)
   assert plain.spec.num_actions + 1 == fast.spec.num_actions

@@ -256,6 +256,7 @@ def test_options_are_checked_by_name(options, message):
     envs.make_environment("household", **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["courier", "sokoban"])
 def test_admissible_actions_are_those_that_steps_call_valid(name):
   inner = Sokoban() if name == "sokoban" else tiny_household(courier=True)

@@ -139,6 +139,7 @@ def test_adapters_stay_float32_beside_bfloat16_weights():
   assert {leaf.dtype for leaf in jax.tree.leaves(merged)} == {low}
 
 
+@pytest.mark.slow
 def test_gradient_computes_no_weight_gradient():
   """The products of a step: 2 of 3 are left, and the small ones of rank r."""
   transformer = dataclasses.replace(

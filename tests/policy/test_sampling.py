@@ -98,6 +98,7 @@ def test_a_batch_does_not_change_a_draw():
   assert again[0].tokens != together[0].tokens
 
 
+@pytest.mark.slow
 def test_cutting_into_segments_changes_nothing():
   expected = make_sampler().sample(PROMPTS, KEY, RANDOM)
   sampler = make_sampler(segment=3, prefill_chunk=4)
@@ -156,6 +157,7 @@ def test_stop_strings(start):
   assert samples[0].stopped
 
 
+@pytest.mark.slow
 def test_options_and_lengths_share_one_program(monkeypatch):
   chex.clear_trace_counter()
   traced = jax.jit(

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from graphgpo_jax.envs import slippery
 from graphgpo_jax.envs.household import Household
@@ -102,6 +103,7 @@ def test_rollouts_of_one_task_slip_apart():
   np.testing.assert_array_equal(valid, stayed)
 
 
+@pytest.mark.slow
 def test_equal_their_replay():
   inner, slips, tasks, keys = world("other")
   rollouts = play("other")

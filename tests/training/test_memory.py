@@ -149,6 +149,7 @@ def test_what_is_stored_shapes_credit():
   assert np.asarray(with_memory)[~won].any()
 
 
+@pytest.mark.slow
 def test_an_estimator_without_memory_plays_the_pool():
   (_, _), (after, metrics), *_ = run(fresh_state(), "graphgpo")
   start = unbroken()[0][0].memory
