@@ -8,7 +8,7 @@ python -m experiments.train --config=experiments/configs/household_slip.py \
 
 Wall time: as household.py, with somewhat longer episodes.
 To expect: at slip 0.3 success on the panel passes 0.9 at update 15 to 26 with
-graphgpo, 14 to 27 with graphhca and 9 to 14 with crbc (5 seeds).
+graphgpo, 15 to 27 with graphhca and 9 to 14 with crbc (5 seeds).
 """
 
 from experiments.configs import household

@@ -5,6 +5,7 @@ At a vocabulary of 49152 the float32 logits of 8 rows of 1024 tokens take
 the rows at a time, in the backward pass too.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -73,15 +74,15 @@ def token_log_probs(
     array = array.reshape(batch, -1, chunk, *array.shape[2:])
     return jnp.moveaxis(array, 1, 0)
 
+  score = functools.partial(
+    _score,
+    temperature=temperature,
+    contracted=contracted,
+    with_entropy=with_entropy,
+  )
+
   def one_chunk(hidden: chex.Array, weights: chex.Array, targets: chex.Array):
-    log_prob, entropy, _ = _score(
-      hidden,
-      weights,
-      targets,
-      temperature=temperature,
-      contracted=contracted,
-      with_entropy=with_entropy,
-    )
+    log_prob, entropy, _ = score(hidden, weights, targets)
     if not entropy_gradient:
       entropy = jax.lax.stop_gradient(entropy)
     return log_prob, entropy
@@ -89,14 +90,7 @@ def token_log_probs(
   def one_chunk_and_slope(
     hidden: chex.Array, weights: chex.Array, targets: chex.Array
   ):
-    log_prob, entropy, logits = _score(
-      hidden,
-      weights,
-      targets,
-      temperature=temperature,
-      contracted=contracted,
-      with_entropy=with_entropy,
-    )
+    log_prob, entropy, logits = score(hidden, weights, targets)
     slope = _slope(logits, weights, targets, contracted) / temperature
     return (log_prob, entropy), slope
 
