@@ -1,0 +1,254 @@
+"""Episodes as columns, and as files of JSON lines that stay bounded."""
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from absl import logging
+
+from graphgpo_jax.envs.text import types
+from graphgpo_jax.rollouts.host.episodes import Episode, Turn
+from graphgpo_jax.tables import jsonl
+
+_NAME = re.compile(r"(rollouts|failed)-(\d{6,})\.jsonl")
+
+
+def step_columns(
+  episodes: Iterable[Episode],
+  state_key: types.StateKeyFn,
+  *,
+  update: int = 0,
+  world_rewards: bool = True,
+) -> dict[str, list[Any]]:
+  """A table of steps, as `graphgpo_jax.assign_credit` takes it.
+
+  `task` names a group of this update, not the world's task alone (`task_id`):
+  a task that is played again later is another group. `observation` and
+  `next_observation` are state keys.
+
+  Args:
+    episodes: failed ones are left out.
+    state_key: tells states apart.
+    update: number of the update that the episodes are for.
+    world_rewards: the columns `reward` and `episode_return` hold what the world
+      pays. Otherwise they are missing, so that a success earns
+      `success_reward` and the rest nothing, and the world's is `world_reward`.
+
+  Returns:
+    dict of columns, a row a step, in the order of episodes and steps. Beside
+    those of `assign_credit`: update, group, rollout, step, task_id, seed,
+    prompt, response, prompt_tokens, response_tokens.
+  """
+  rows = [
+    _row(episode, step, turn, state_key, update, world_rewards)
+    for episode in episodes
+    if not episode.failed
+    for step, turn in enumerate(episode.turns)
+  ]
+  return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+
+
+def _row(
+  episode: Episode,
+  step: int,
+  turn: Turn,
+  state_key: types.StateKeyFn,
+  update: int,
+  world_rewards: bool,
+) -> dict[str, Any]:
+  plan, action, after = episode.plan, turn.action, turn.after
+  if world_rewards:
+    rewards = {
+      "reward": after.reward,
+      "episode_return": episode.episode_return,
+    }
+  else:
+    rewards = {"world_reward": after.reward}
+  return {
+    "task": f"{update}/{plan.group}/{plan.task_id}",
+    "trajectory": plan.rollout,
+    "t": step,
+    "observation": state_key(turn.before),
+    "next_observation": state_key(after),
+    "success": episode.success,
+    **rewards,
+    "action_valid": action.valid and after.action_valid,
+    "cost": after.cost,
+    "action": action.command,
+    "update": update,
+    "group": plan.group,
+    "rollout": plan.rollout,
+    "step": step,
+    "task_id": plan.task_id,
+    "seed": plan.seed,
+    "prompt": action.prompt,
+    "response": action.response,
+    "prompt_tokens": action.prompt_tokens,
+    "response_tokens": action.response_tokens,
+  }
+
+
+class RolloutLog:
+  """Appends episodes to files in a folder, the oldest giving way to the newest.
+
+  `rollouts-NNNNNN.jsonl` hold a row for each step of sound episodes,
+  `failed-NNNNNN.jsonl` a row for each failed one. Numbers grow in the order in
+  which files were begun. A group is written at once and in one file, so that
+  each file can be given to `experiments.assign_credit`; with
+  `--on_error=skip` that goes for a file whose last line was cut, too. A log
+  that is opened again begins a new file and leaves the old ones as they are.
+
+  Attributes:
+    dropped: groups that were larger than `max_total_bytes` and not written.
+  """
+
+  def __init__(
+    self,
+    folder: str,
+    *,
+    max_file_bytes: int = 64 * 2**20,
+    max_total_bytes: int = 2**30,
+  ):
+    """Opens a folder, which is made if it is missing.
+
+    Args:
+      folder: where the files lie.
+      max_file_bytes: a file is closed before it grows beyond this; one that
+        holds a single group may.
+      max_total_bytes: of all files together; the oldest are deleted beyond it.
+
+    Raises:
+      ValueError: a size is not positive, or the total is less than a file's.
+      OSError: the folder cannot be made or read.
+    """
+    if not 0 < max_file_bytes <= max_total_bytes:
+      raise ValueError(
+        "max_file_bytes: expected more than 0 and at most max_total_bytes "
+        f"({max_total_bytes}), got {max_file_bytes}"
+      )
+    self.folder = folder
+    self.dropped = 0
+    self._max_file = max_file_bytes
+    self._max_total = max_total_bytes
+    self._open: dict[str, str] = {}  # path by kind
+    os.makedirs(folder, exist_ok=True)
+
+  def write(
+    self,
+    episodes: Sequence[Episode],
+    state_key: types.StateKeyFn,
+    *,
+    update: int = 0,
+    world_rewards: bool = True,
+  ) -> None:
+    """Writes episodes, a group at a time.
+
+    Args:
+      episodes: those of a group stand together.
+      state_key: as for `step_columns`.
+      update: as for `step_columns`.
+      world_rewards: as for `step_columns`.
+
+    Raises:
+      OSError: a file cannot be written.
+    """
+    for _, group in itertools.groupby(episodes, lambda one: one.plan.group):
+      together = list(group)
+      columns = step_columns(
+        together, state_key, update=update, world_rewards=world_rewards
+      )
+      if columns:
+        self._append("rollouts", jsonl.row_lines(columns))
+      failed = [_failed_row(one, update) for one in together if one.failed]
+      if failed:
+        self._append("failed", b"".join(failed))
+
+  def _append(self, kind: str, lines: bytes) -> None:
+    if len(lines) > self._max_total:
+      self.dropped += 1
+      logging.warning(
+        "%s: a group of %d bytes is more than max_total_bytes and is dropped",
+        self.folder,
+        len(lines),
+      )
+      return
+    path = self._open.get(kind)
+    if path is not None:
+      size = os.path.getsize(path)
+      if size and size + len(lines) > self._max_file:
+        path = None
+    if path is None:
+      path = self._open[kind] = self._begin(kind)
+    # Unbuffered: what a killed process had written is there.
+    with open(path, "ab", buffering=0) as file:
+      left = memoryview(lines)
+      while left:
+        left = left[file.write(left) :]
+    self._drop_oldest()
+
+  def _begin(self, kind: str) -> str:
+    """Makes the next file; another process may be doing the same."""
+    while True:
+      numbers = [number for number, _ in _numbered(self.folder)]
+      name = f"{kind}-{max(numbers, default=0) + 1:06d}.jsonl"
+      path = os.path.join(self.folder, name)
+      try:
+        with open(path, "xb"):
+          return path
+      except FileExistsError:
+        continue
+
+  def _drop_oldest(self) -> None:
+    sizes = {path: os.path.getsize(path) for path in log_files(self.folder)}
+    total = sum(sizes.values())
+    for path, size in sizes.items():
+      if total <= self._max_total:
+        return
+      os.remove(path)
+      total -= size
+      self._open = {
+        kind: name for kind, name in self._open.items() if name != path
+      }
+
+
+def _failed_row(episode: Episode, update: int) -> bytes:
+  """What is known of an episode that broke, as a line."""
+  plan, failure = episode.plan, episode.failure
+  assert failure is not None
+  row = {
+    "update": update,
+    "group": plan.group,
+    "rollout": plan.rollout,
+    "task_id": plan.task_id,
+    "seed": plan.seed,
+    "failure": failure.kind,
+    "message": failure.message,
+    "actions": [turn.action.command for turn in episode.turns],
+  }
+  return json.dumps(row).encode() + b"\n"
+
+
+def _numbered(folder: str) -> list[tuple[int, str]]:
+  names = map(_NAME.fullmatch, os.listdir(folder))
+  return sorted(
+    (int(match[2]), os.path.join(folder, match[0])) for match in names if match
+  )
+
+
+def log_files(folder: str, kind: str | None = None) -> list[str]:
+  """Files of a log, oldest first.
+
+  Args:
+    folder: of a `RolloutLog`.
+    kind: "rollouts" or "failed"; both by default.
+
+  Returns:
+    Paths.
+  """
+  paths = [path for _, path in _numbered(folder)]
+  if kind is None:
+    return paths
+  return [one for one in paths if os.path.basename(one).startswith(f"{kind}-")]
