@@ -25,6 +25,7 @@ from graphgpo_jax.training import (
   metrics,
   progress,
   settings,
+  text_experiment,
   workdir,
 )
 
@@ -131,7 +132,7 @@ def main(argv):
   running.split_cpu(config)
   curves_lib.require_matplotlib()
   # Before the folder is claimed: what is refused here must not stand there.
-  experiment = settings.Experiment(config)
+  experiment = text_experiment.make_experiment(config)
   runs = [(name, seed) for seed in seeds for name in names]
   folder = _claim(config, runs)
   total = config.num_updates
@@ -157,6 +158,7 @@ def main(argv):
         f"{name}, seed {seed}: success {curve[total]:.2f} at update {total}, "
         + (f"90 % at update {reached}" if reached is not None else "90 % never")
       )
+  experiment.close()
   text = _write(folder, config, curves, reference)
   print(f"\n{text}\n")
   print(

@@ -8,14 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from graphgpo_jax.training import settings, state, update
+from graphgpo_jax.training import settings, state, text_experiment, update
+
+Experiment = settings.Experiment | text_experiment.TextExperiment
 
 # Folds of the run's key, one for each use that is not an update.
 _PARAMETERS_STREAM = 0x706172
 
 
 def initial_state(
-  experiment: settings.Experiment, seed: int
+  experiment: Experiment, seed: int
 ) -> state.TrainState:
   """State of the run with this seed before its first update."""
   key = jax.random.fold_in(jax.random.key(seed), _PARAMETERS_STREAM)
@@ -23,7 +25,7 @@ def initial_state(
 
 
 def iterate(
-  experiment: settings.Experiment,
+  experiment: Experiment,
   train_state: state.TrainState,
   *,
   seed: int,

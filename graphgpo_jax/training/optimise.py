@@ -7,6 +7,7 @@ cost that follows the steps there really are.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -14,7 +15,6 @@ import jax.numpy as jnp
 import optax
 
 from graphgpo_jax import losses
-from graphgpo_jax.rollouts import on_device
 from graphgpo_jax.training import mesh as mesh_lib
 from graphgpo_jax.training import state as state_lib
 
@@ -41,7 +41,7 @@ def row_weights(aggregate: Aggregate, mask: chex.Array) -> chex.Array:
 
 
 def make_optimise(
-  apply_fn: on_device.ApplyFn,
+  apply_fn: Callable[[Any, Any], chex.Array],
   optimizer: optax.GradientTransformation,
   *,
   num_epochs: int = 1,

@@ -19,6 +19,7 @@ from graphgpo_jax.training import (
   memory_settings,
   optimise,
   state,
+  text_settings,
   update,
 )
 from graphgpo_jax.training import mesh as mesh_lib
@@ -80,6 +81,8 @@ def default_config() -> ml_collections.ConfigDict:
     estimator_defaults.default_options()
   )
   config.memory = memory_settings.default_section()
+  # Read where the environment is a text world alone.
+  config.text = text_settings.default_section()
   config.loss = ml_collections.ConfigDict(
     {
       "num_epochs": 1,
@@ -107,7 +110,7 @@ def default_config() -> ml_collections.ConfigDict:
   return config
 
 
-_OPEN_SECTIONS = ("environment", "estimator_options")
+_OPEN_SECTIONS = ("environment", "estimator_options", "text.tasks")
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -134,7 +137,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         raise ValueError(
           f"config.{path}{name} must be a section, got {given[name]!r}"
         )
-      if path or name not in _OPEN_SECTIONS:
+      if f"{path}{name}" not in _OPEN_SECTIONS:
         compare(given[name], known[name], f"{path}{name}.")
 
   compare(config, default_config(), "")
@@ -164,6 +167,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   for name, options in config.estimator_options.items():
     make_estimator(name, dict(options))
   memory_settings.check(config)
+  text_settings.check(config)
 
 
 def _choose(name: str, value: str, choices: Any) -> Any:
@@ -196,6 +200,26 @@ def make_estimator(name: str, options: dict[str, Any]) -> estimators.Estimator:
     {**dict(checked.static), **checked.traced},
   )
   return functools.partial(checked.estimator, **keywords)
+
+
+def policy_options(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """Keywords of `TransformerConfig` that `config.policy` gives."""
+  options = config.policy.to_dict()
+  del options["mask_actions"]
+  options["mlp_width"] = options["mlp_width"] or None
+  options["dtype"] = _choose("policy.dtype", options["dtype"], _DTYPES)
+  return options
+
+
+def loss_options(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """Keywords of `optimise.make_optimise` that `config.loss` gives."""
+  options = config.loss.to_dict()
+  options["dual_clip"] = options["dual_clip"] or None
+  options["kl"] = _choose("loss.kl", options["kl"], _KL_ESTIMATORS)
+  options["aggregate"] = _choose(
+    "loss.aggregate", options["aggregate"], _AGGREGATES
+  )
+  return options
 
 
 class Experiment:
@@ -232,14 +256,10 @@ class Experiment:
     options = config.environment.to_dict()
     name = options.pop("name")
     self.environment: types.Environment = envs.make_environment(name, **options)
-    policy = config.policy.to_dict()
-    mask_actions = policy.pop("mask_actions")
-    policy["mlp_width"] = policy["mlp_width"] or None
-    policy["dtype"] = _choose("policy.dtype", policy["dtype"], _DTYPES)
     self.init_fn, self.apply_fn = actor.make_actor(
       self.environment.spec,
-      transformer.TransformerConfig(**policy),
-      mask_actions=mask_actions,
+      transformer.TransformerConfig(**policy_options(config)),
+      mask_actions=config.policy.mask_actions,
     )
     self.optimizer: optax.GradientTransformation = state.make_optimizer(
       **config.optimizer.to_dict()
@@ -256,12 +276,6 @@ class Experiment:
         },
       )
     )
-    loss = config.loss.to_dict()
-    loss["dual_clip"] = loss["dual_clip"] or None
-    loss["kl"] = _choose("loss.kl", loss["kl"], _KL_ESTIMATORS)
-    loss["aggregate"] = _choose(
-      "loss.aggregate", loss["aggregate"], _AGGREGATES
-    )
     self._collect = update.make_collect(
       self.environment,
       self.apply_fn,
@@ -269,7 +283,10 @@ class Experiment:
       mesh=self.mesh,
     )
     self._optimise = optimise.make_optimise(
-      self.apply_fn, self.optimizer, **loss, mesh=self.mesh
+      self.apply_fn,
+      self.optimizer,
+      **loss_options(config),
+      mesh=self.mesh,
     )
     self._initial_memory = memory_settings.make_initial_memory(
       self.config, self.environment
@@ -300,6 +317,9 @@ class Experiment:
       self._initial_state, out_shardings=mesh_lib.replicated(self.mesh)
     )
     self._assign: dict[str, Any] = {}
+
+  def close(self) -> None:
+    """Ends what runs beside the program: nothing, on the device."""
 
   def phases(self, estimator: str) -> update.Phases:
     """The pure, unjitted phases with this estimator, to compose or change."""

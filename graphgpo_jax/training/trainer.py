@@ -12,6 +12,7 @@ from graphgpo_jax.training import (
   metrics,
   progress,
   settings,
+  text_experiment,
   workdir,
 )
 
@@ -45,7 +46,7 @@ def train(
   # Before the folder is claimed: what is refused here must not stand there.
   if config.tensorboard:
     metrics.require_tensorboard()
-  experiment = settings.Experiment(config)
+  experiment = text_experiment.make_experiment(config)
   folder = workdir.claim_workdir(folder, config)
   writer = metrics.MetricsWriter(folder, tensorboard=config.tensorboard)
   checkpoints = checkpoint.Checkpoints(folder)
@@ -75,6 +76,7 @@ def train(
         checkpoints.save(step, state)
   writer.close()
   checkpoints.close()
+  experiment.close()
   return values
 
 
@@ -96,13 +98,14 @@ def evaluate(
   settings.check_config(config)
   workdir.read_config(folder)
   folder = workdir.claim_workdir(folder, config)
-  experiment = settings.Experiment(config)
+  experiment = text_experiment.make_experiment(config)
   like = loop.initial_state(experiment, config.seed)
   checkpoints = checkpoint.Checkpoints(folder)
   state = checkpoints.restore(like)
   checkpoints.close()
   key = jax.random.fold_in(jax.random.key(config.seed), state.step)
   panel = jax.device_get(experiment.evaluate(state.params, key))
+  experiment.close()
   return {
     "step": int(state.step),
     **{name: float(value) for name, value in panel.items()},

@@ -114,23 +114,35 @@ def make_collect(
       )
     else:
       rollouts, drawn = draw(params, key), jnp.int32(1)
-    played = jnp.any(rollouts.mask, axis=2)
-    count = jnp.maximum(jnp.sum(played), 1)
-    steps = jnp.sum(rollouts.mask)
-    invalid = jnp.sum(rollouts.mask & ~rollouts.action_valid)
-    metrics = {
-      "rollout/success": jnp.sum(rollouts.success & played) / count,
-      "rollout/return": (
-        jnp.sum(jnp.where(played, rollouts.episode_return, 0.0)) / count
-      ),
-      "rollout/length": steps / count,
-      "rollout/steps": steps.astype(jnp.float32),
-      "rollout/invalid_actions": invalid / jnp.maximum(steps, 1),
-      "rollout/batches_drawn": drawn.astype(jnp.float32),
-    }
+    metrics = rollout_metrics(rollouts)
+    metrics["rollout/batches_drawn"] = drawn.astype(jnp.float32)
     return rollouts, metrics
 
   return collect
+
+
+def rollout_metrics(rollouts: on_device.Rollouts) -> Metrics:
+  """What an update reports of its rollouts.
+
+  Args:
+    rollouts: of B tasks; one without a step is not counted.
+
+  Returns:
+    Mapping of metric name to float32 [].
+  """
+  played = jnp.any(rollouts.mask, axis=2)
+  count = jnp.maximum(jnp.sum(played), 1)
+  steps = jnp.sum(rollouts.mask)
+  invalid = jnp.sum(rollouts.mask & ~rollouts.action_valid)
+  return {
+    "rollout/success": jnp.sum(rollouts.success & played) / count,
+    "rollout/return": (
+      jnp.sum(jnp.where(played, rollouts.episode_return, 0.0)) / count
+    ),
+    "rollout/length": steps / count,
+    "rollout/steps": steps.astype(jnp.float32),
+    "rollout/invalid_actions": invalid / jnp.maximum(steps, 1),
+  }
 
 
 def make_assign(

@@ -1,0 +1,1 @@
+"""Ways in which a policy acts in text worlds."""
