@@ -7,7 +7,8 @@ Command:
 
 --model is a directory with config.json, safetensors and tokenizer.json, or a
 .gguf file, of the Llama or Qwen2, Qwen2.5 or Qwen3 family (pip install
-graphgpo-jax[lm]). On a terminal the answer appears as it is drawn. With
+graphgpo-jax[lm]). On a terminal the answer appears as it is drawn. --mesh=1,1,4
+computes each product on four devices; fsdp divides the weights only. With
 SmolLM2-135M-Instruct the command above prints:
 
   The capital of France is Paris.
@@ -22,8 +23,8 @@ from absl import flags
 
 from experiments import running
 from experiments import streamer as streamer_lib
-from graphgpo_jax.policy import language_model
-from graphgpo_jax.policy.pretrained import load
+from graphgpo_jax.policy import language_model, partition
+from graphgpo_jax.policy.pretrained import load, placing
 from graphgpo_jax.policy.sampling import options as options_lib
 from graphgpo_jax.policy.sampling import sampler as sampler_lib
 
@@ -47,9 +48,23 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the draws.")
 _DTYPE = flags.DEFINE_enum(
   "dtype", "float32", ["float32", "bfloat16"], "Type of the weights."
 )
+_MESH = flags.DEFINE_list(
+  "mesh", None, "Sizes of data,fsdp,tensor; one device without it."
+)
 
 # Few, so that a terminal shows words as they come.
 _TOKENS_AT_ONCE = 4
+
+
+def _sharding() -> placing.ShardingRule | None:
+  if _MESH.value is None:
+    return None
+  sizes = [int(size) for size in _MESH.value if size.isdecimal()]
+  if len(sizes) != len(partition.AXES) or len(sizes) != len(_MESH.value):
+    raise ValueError(
+      f"--mesh={','.join(_MESH.value)} must be three numbers: data,fsdp,tensor"
+    )
+  return partition.sharding_rule(partition.make_mesh(*sizes))
 
 
 def main(argv: Sequence[str]) -> None:
@@ -61,7 +76,9 @@ def main(argv: Sequence[str]) -> None:
     top_p=_TOP_P.value,
     max_tokens=_MAX_TOKENS.value,
   )
-  pretrained = load.load(_MODEL.value, dtype=jnp.dtype(_DTYPE.value))
+  pretrained = load.load(
+    _MODEL.value, dtype=jnp.dtype(_DTYPE.value), sharding=_sharding()
+  )
   messages = [{"role": "user", "content": _PROMPT.value}]
   if _SYSTEM.value is not None:
     messages.insert(0, {"role": "system", "content": _SYSTEM.value})

@@ -82,6 +82,15 @@ def test_answer(place):
 
 @pytest.mark.extra("lm")
 @pytest.mark.slow
+def test_answer_on_a_mesh(place, monkeypatch):
+  monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "8")
+  process = binaries.start(place, "generate", *arguments(place, "--mesh=2,2,2"))
+  status, output, errors = binaries.finish(process)
+  assert (status, output) == (0, expected_answer(place) + "\n"), errors
+
+
+@pytest.mark.extra("lm")
+@pytest.mark.slow
 def test_answer_on_a_terminal(place):
   terminal, inside = pty.openpty()
   process = subprocess.Popen(
@@ -117,6 +126,8 @@ def test_answer_on_a_terminal(place):
     ({"max_tokens": "500"}, "exceeds max_length=128"),
     ({"template": None}, "no chat template"),
     ({"tokenizer": None}, "tokenizer.json is missing"),
+    ({"mesh": "2,2"}, "--mesh=2,2 must be three numbers"),
+    ({"mesh": "3,1,1"}, "needs 3 devices, but there are 1"),
   ],
 )
 def test_refusals_are_one_line(place, tmp_path, changes, words):
@@ -135,7 +146,7 @@ def test_refusals_are_one_line(place, tmp_path, changes, words):
     *[
       f"--{name}={value}"
       for name, value in options.items()
-      if name in ("model", "prompt", "max_tokens")
+      if name in ("model", "prompt", "max_tokens", "mesh")
     ],
   )
   status, output, errors = binaries.finish(process)

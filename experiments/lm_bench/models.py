@@ -7,7 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from graphgpo_jax.policy import language_model, lora, transformer_config
+from graphgpo_jax.policy import (
+  attention,
+  language_model,
+  lora,
+  transformer_config,
+)
 
 # --model of these shapes needs no file; speed does not depend on the weights.
 SHAPES = {
@@ -20,6 +25,7 @@ SHAPES = {
       num_kv_heads=2,
       causal=True,
       rope=True,
+      attention=attention.grouped_attention,
     ),
   ),
   "random:smollm2": language_model.LanguageModelConfig(
@@ -34,6 +40,7 @@ SHAPES = {
       rope=True,
       rope_base=1e5,
       norm_epsilon=1e-5,
+      attention=attention.grouped_attention,
     ),
   ),
 }

@@ -8,7 +8,7 @@ import chex
 import flax.linen as nn
 import jax.numpy as jnp
 
-from graphgpo_jax.policy import heads, kv_cache, transformer
+from graphgpo_jax.policy import heads, kv_cache, partition, transformer
 from graphgpo_jax.policy import transformer_config as config_lib
 
 
@@ -150,8 +150,11 @@ class LanguageModel(nn.Module):
   def logits(self, hidden: chex.Array) -> chex.Array:
     """Reads float32 [..., V] out of hidden states [..., D]."""
     if self.config.tied_embeddings:
-      return self.head(hidden, self.embedding())
+      return self.head(hidden, self._table())
     return self.head(hidden)
+
+  def _table(self) -> chex.Array:
+    return partition.constrain_vocabulary(self.embedding(), axis=0)
 
   def _embed(self, tokens: chex.Array, mask: chex.Array) -> chex.Array:
     chex.assert_rank([tokens, mask], 2)
@@ -159,7 +162,9 @@ class LanguageModel(nn.Module):
     chex.assert_type([tokens, mask], [int, bool])
     # -1 would wrap around; out of range on the other side is filled with NaN.
     tokens = jnp.where(tokens < 0, self.config.vocabulary_size, tokens)
-    return jnp.take(self.embedding(), tokens, axis=0, mode="fill")
+    return partition.constrain_rows(
+      jnp.take(self._table(), tokens, axis=0, mode="fill")
+    )
 
 
 def output_weights(params: Mapping[str, Any]) -> chex.Array:
@@ -172,5 +177,5 @@ def output_weights(params: Mapping[str, Any]) -> chex.Array:
     The head's kernel [D, V], or the embedding table [V, D] where tied.
   """
   if "head" in params:
-    return params["head"]["kernel"]
-  return params["embedding"]["table"]
+    return partition.constrain_vocabulary(params["head"]["kernel"], axis=1)
+  return partition.constrain_vocabulary(params["embedding"]["table"], axis=0)

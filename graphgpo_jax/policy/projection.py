@@ -41,40 +41,34 @@ class Projection(nn.Module):
     # One axis of tokens: over two a CPU takes the weights' gradients, sums over
     # both, several times more slowly.
     inputs = inputs.reshape(-1, inputs.shape[-1]).astype(self.dtype)
-    output = jnp.dot(inputs, kernel.astype(self.dtype))
+    output = self._product(inputs, kernel.astype(self.dtype))
     if self.use_bias:
       bias = self.param(
         "bias", nn.initializers.zeros, (size,), self.param_dtype
       )
       output += bias.astype(self.dtype)
-    if self.lora is not None:
-      output = self._adapt(self.lora, inputs, output)
     return output.reshape(*shape, size)
 
-  def _adapt(
-    self,
-    lora: lora_lib.LoraConfig,
-    inputs: chex.Array,
-    output: chex.Array,
-  ) -> chex.Array:
-    """Adds the corrections of the parts that are targets."""
+  def _product(self, inputs: chex.Array, kernel: chex.Array) -> chex.Array:
+    """The product x W, with the corrections of the parts that are targets."""
     # All parts in one product each way, B in blocks: narrow products are slow,
     # and cutting the output into parts would copy it.
-    size, start = output.shape[-1], 0
+    size, start = kernel.shape[1], 0
     all_a, all_b = [], []
     for name, columns in self.parts:
-      if name in lora.targets:
-        a, b = self._adapter(lora, name, inputs.shape[-1], columns)
+      if self.lora is not None and name in self.lora.targets:
+        a, b = self._adapter(self.lora, name, inputs.shape[-1], columns)
         all_a.append(a)
         all_b.append(jnp.pad(b, ((0, 0), (start, size - start - columns))))
       start += columns
-    if not all_a:
-      return output
-    return output + lora_lib.correction(
+    if self.lora is None or not all_a:
+      return jnp.dot(inputs, kernel)
+    return lora_lib.adapted_product(
       inputs,
+      kernel,
       jnp.concatenate(all_a, axis=1),
       jnp.concatenate(all_b, axis=0),
-      scale=lora.scale,
+      scale=self.lora.scale,
     )
 
   def _adapter(

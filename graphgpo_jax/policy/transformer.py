@@ -7,7 +7,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from graphgpo_jax.policy import kv_cache, projection, rope, transformer_config
+from graphgpo_jax.policy import (
+  attention,
+  kv_cache,
+  projection,
+  rope,
+  transformer_config,
+)
 
 TransformerConfig = transformer_config.TransformerConfig
 rotate_by_position = rope.rotate_by_position
@@ -107,6 +113,9 @@ class Attention(nn.Module):
       )
       key = rope.rotate_by_position(key, positions, base=base, scaling=scaling)
     stored = None
+    attend = config.attention
+    if slots is None and config.causal:
+      attend = attention.in_causal_blocks(attend)
     if slots is not None:
       key_slots, value_slots, start = slots
       stored = (
@@ -114,9 +123,14 @@ class Attention(nn.Module):
         kv_cache.write(value_slots, value, start),
       )
       key, value = (kv_cache.read(part, config.dtype) for part in stored)
-    output = config.attention(query, key, value, mask)
+    output = attend(query, key, value, mask)
     output = output.reshape(*hidden.shape[:-1], -1)
-    out = _project(config, "out", init_scale=0.5 / config.num_layers)
+    out = _project(
+      config,
+      "out",
+      init_scale=0.5 / config.num_layers,
+      use_bias=config.out_bias,
+    )
     return out(output), stored
 
 

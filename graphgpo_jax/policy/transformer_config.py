@@ -31,6 +31,7 @@ class TransformerConfig:
     rope_base: wavelength base of the rotation.
     rope_scaling: stretching of the rotation to a longer context.
     qkv_bias: the query, key and value projections have a bias.
+    out_bias: the output projection of attention has a bias.
     qk_norm: normalise each query and key head before the rotation.
     norm_epsilon: added to the mean square in RMSNorm.
     dtype: type of activations, float32 or bfloat16. Norm statistics and
@@ -54,6 +55,7 @@ class TransformerConfig:
   rope_base: float = 10_000.0
   rope_scaling: rope_lib.RopeScaling | None = None
   qkv_bias: bool = False
+  out_bias: bool = False
   qk_norm: bool = False
   norm_epsilon: float = 1e-6
   dtype: Any = jnp.float32

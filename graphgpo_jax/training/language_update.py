@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from graphgpo_jax.policy import partition
 from graphgpo_jax.rollouts import turns
 from graphgpo_jax.training import language_loss
 
@@ -48,11 +49,14 @@ def create_state(
       the adapters on top of frozen ones.
 
   Returns:
-    LanguageState at step 0.
+    LanguageState at step 0. Where the variables are on a mesh, all of it is,
+    by the rules of `partition`: the optimiser's moments are divided as what
+    they belong to.
 
   Raises:
     ValueError: there is no such collection, or with "params" there are
-      adapters too, which would be left untrained.
+      adapters too, which would be left untrained; or `partition` has no rule
+      for an array of the optimiser's.
   """
   if train not in variables:
     raise ValueError(
@@ -64,12 +68,19 @@ def create_state(
       "train 'lora'"
     )
   trained = {train: variables[train]}
-  return LanguageState(
+  mesh = partition.mesh_of(variables)
+  init = optimizer.init
+  if mesh is not None:
+    # So that no moments of a whole model are made on one device.
+    shapes = jax.eval_shape(init, trained)
+    init = jax.jit(init, out_shardings=partition.shardings(mesh, shapes))
+  state = LanguageState(
     trained=trained,
     frozen={name: tree for name, tree in variables.items() if name != train},
-    opt_state=optimizer.init(trained),
+    opt_state=init(trained),
     step=jnp.int32(0),
   )
+  return state if mesh is None else partition.place(mesh, state)
 
 
 def make_update(
@@ -78,6 +89,7 @@ def make_update(
   *,
   num_microbatches: int = 1,
   weigh: language_loss.Weigh = language_loss.token_mean_weights,
+  mesh: jax.sharding.Mesh | None = None,
   **loss_options,
 ) -> Any:
   """Builds one optimiser step over a batch of rows, compiled.
@@ -88,14 +100,19 @@ def make_update(
     num_microbatches: parts of the batch whose activations exist one at a time;
       their gradients add up to the batch's.
     weigh: `(loss_mask, segment) -> weights`, the aggregation.
+    mesh: of `partition.make_mesh`, where the state is on one: rows are divided
+      over data x fsdp, and the state stays as `partition` divides it. It
+      differs from one device in the order of sums alone.
     **loss_options: keywords of `language_loss.rows_loss`.
 
   Returns:
     `update(state, rows, trainer_log_prob=None, reference_log_prob=None) ->
     (state, metrics)`, under `jax.jit`; it takes over the buffers of `state`.
     The arrays are float32 [R, L], as `rows_loss` takes them, and R is a
-    multiple of `num_microbatches`. Where all advantages are 0 the parameters
-    and the optimiser stay as they were, and only `state.step` goes on.
+    multiple of `num_microbatches`, on a mesh times data x fsdp; rows may come
+    from the host or by `partition.place_rows`. Where all advantages are 0 the
+    parameters and the optimiser stay as they were, and only `state.step` goes
+    on.
 
   Raises:
     ValueError: `num_microbatches` is not positive, or, when called, does not
@@ -104,6 +121,14 @@ def make_update(
   if num_microbatches < 1:
     raise ValueError(f"num_microbatches={num_microbatches} must be at least 1")
 
+  def by_table(tree):
+    """Gradients or a state, divided as the parameters are."""
+    if mesh is None:
+      return tree
+    return jax.lax.with_sharding_constraint(
+      tree, partition.shardings(mesh, tree)
+    )
+
   def part_loss(trained, frozen, part):
     rows, *arrays = part
     log_prob, entropy = log_probs({**frozen, **trained}, rows)
@@ -111,7 +136,12 @@ def make_update(
       log_prob, entropy, rows, *arrays, **loss_options
     )
 
-  gradient = jax.grad(part_loss, has_aux=True)
+  def gradient(trained, frozen, part):
+    part = jax.tree.map(partition.constrain_rows, part)
+    gradients, metrics = jax.grad(part_loss, has_aux=True)(
+      trained, frozen, part
+    )
+    return by_table(gradients), metrics
 
   def accumulate(trained, frozen, parts):
     """Gradients, float32, and metrics of parts [n, R / n, L]."""
@@ -133,20 +163,11 @@ def make_update(
     start = jax.tree.map(
       lambda leaf: jnp.zeros(leaf.shape, jnp.float32), shapes
     )
-    return jax.lax.scan(add, start, parts)[0]
+    gradients, metrics = start
+    return jax.lax.scan(add, (by_table(gradients), metrics), parts)[0]
 
-  def update(
-    state: LanguageState,
-    rows: turns.TokenRows,
-    trainer_log_prob: chex.Array | None = None,
-    reference_log_prob: chex.Array | None = None,
-  ) -> tuple[LanguageState, language_loss.Metrics]:
-    num_rows = rows.mask.shape[0]
-    if num_rows % num_microbatches:
-      raise ValueError(
-        f"{num_rows} rows are no multiple of num_microbatches="
-        f"{num_microbatches}; pack_rows has rows_multiple_of"
-      )
+  def step(state, rows, trainer_log_prob, reference_log_prob):
+    _check_rows(rows.mask.shape[0], num_microbatches, mesh)
     weight = weigh(rows.loss_mask, rows.segment)
     share = language_loss.token_mean_weights(rows.loss_mask, rows.segment)
     batch = (rows, weight, share, trainer_log_prob, reference_log_prob)
@@ -178,6 +199,27 @@ def make_update(
       opt_state=opt_state,
       step=state.step + 1,
     )
-    return following, metrics
+    return by_table(following), metrics
+
+  def update(
+    state: LanguageState,
+    rows: turns.TokenRows,
+    trainer_log_prob: chex.Array | None = None,
+    reference_log_prob: chex.Array | None = None,
+  ) -> tuple[LanguageState, language_loss.Metrics]:
+    with partition.within(mesh):
+      return step(state, rows, trainer_log_prob, reference_log_prob)
 
   return jax.jit(update, donate_argnums=0)
+
+
+def _check_rows(
+  num_rows: int, num_microbatches: int, mesh: jax.sharding.Mesh | None
+) -> None:
+  parts = partition.num_row_parts(mesh)
+  if num_rows % (num_microbatches * parts):
+    times = "" if mesh is None else f" times data x fsdp = {parts}"
+    raise ValueError(
+      f"{num_rows} rows are no multiple of num_microbatches="
+      f"{num_microbatches}{times}; pack_rows has rows_multiple_of"
+    )

@@ -70,6 +70,50 @@ def test_first_values():
   assert np.abs(query["a"] - value["a"]).max() > 0.1
 
 
+@pytest.mark.parametrize("rows", [4, 200])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_adapted_product(rows, dtype):
+  """Few rows and many are computed in different orders."""
+  rng = np.random.default_rng(0)
+  shapes = ((rows, 20), (20, 30), (20, 3), (3, 30))
+  arrays = [rng.normal(size=shape).astype(np.float32) for shape in shapes]
+  slope = rng.normal(size=(rows, 30)).astype(np.float32)
+
+  def product(inputs, kernel, a, b):
+    inputs, kernel = inputs.astype(dtype), kernel.astype(dtype)
+    return lora.adapted_product(inputs, kernel, a, b, scale=0.5)
+
+  def expected(inputs, kernel, a, b):
+    return inputs @ (kernel + 0.5 * a @ b)
+
+  def loss(function, *arrays):
+    return jnp.sum(slope * function(*arrays))
+
+  found, oracle = (
+    jax.jit(jax.value_and_grad(functools.partial(loss, of), (0, 1, 2, 3)))(
+      *arrays
+    )
+    for of in (product, expected)
+  )
+  assert product(*arrays).dtype == dtype
+  tolerance = 1e-5 if dtype == jnp.float32 else 3e-2
+  for one, other in zip(
+    jax.tree.leaves(found), jax.tree.leaves(oracle), strict=True
+  ):
+    scale = np.abs(other).max()
+    np.testing.assert_allclose(one, other, atol=tolerance * scale)
+
+
+def test_a_small_correction_is_not_lost_beside_large_weights():
+  kernel = jnp.full((8, 8), 256.0, jnp.bfloat16)
+  inputs = jnp.zeros((100, 8), jnp.bfloat16).at[:, 0].set(1).at[:, 1].set(-1)
+  a = jnp.zeros((8, 1)).at[0].set(1.0)
+  output = lora.adapted_product(
+    inputs, kernel, a, jnp.full((1, 8), 0.01), scale=1.0
+  )
+  np.testing.assert_allclose(output.astype(np.float32), 0.01, rtol=0.01)
+
+
 @pytest.mark.parametrize("config", [tiny.CONFIG, tiny.OTHER])
 def test_merged_weights_equal_adapters(config):
   model, variables = build(("q", "v", "out", "up", "down"), config)

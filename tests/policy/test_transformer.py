@@ -174,12 +174,20 @@ def test_positions_are_respected():
   assert np.abs(stretched - default).max() > 1e-3
 
 
-def test_grouped_queries_equal_repeated_heads():
+ATTENTIONS = (
+  attention.dot_product_attention,
+  attention.grouped_attention,
+  attention.in_causal_blocks(attention.grouped_attention),
+)
+
+
+@pytest.mark.parametrize("attend", ATTENTIONS[:2])
+def test_grouped_queries_equal_repeated_heads(attend):
   rng = np.random.default_rng(0)
   query = rng.normal(size=(2, 5, 6, 4)).astype("float32")
   pair = rng.normal(size=(2, 2, 5, 3, 4)).astype("float32")
   mask = rng.random((2, 1, 5, 5)) < 0.7
-  attend = jax.jit(attention.dot_product_attention)
+  attend = jax.jit(attend)
   np.testing.assert_allclose(
     attend(query, *pair, mask),
     attend(query, *np.repeat(pair, 2, axis=3), mask),
@@ -187,19 +195,45 @@ def test_grouped_queries_equal_repeated_heads():
   )
 
 
-def test_attention_matches_numpy():
+@pytest.mark.parametrize("attend", ATTENTIONS)
+@pytest.mark.parametrize("length", [5, 300])
+def test_attention_matches_numpy(attend, length):
+  """A causal mask, since blocks ask for one; 300 takes three of them."""
   rng = np.random.default_rng(0)
-  query, key, value = rng.normal(size=(3, 2, 5, 2, 4)).astype("float32")
-  mask = rng.random((2, 1, 5, 5)) < 0.6
+  query, key, value = rng.normal(size=(3, 2, length, 2, 4)).astype("float32")
+  mask = np.tril(rng.random((2, 1, length, length)) < 0.6)
   mask[:, :, :, 0] = True
   scores = np.einsum("nlhk,nshk->nhls", query, key) / 2.0
   weights = np.where(mask, np.exp(scores), 0.0)
   weights /= weights.sum(-1, keepdims=True)
   np.testing.assert_allclose(
-    jax.jit(attention.dot_product_attention)(query, key, value, mask),
+    jax.jit(attend)(query, key, value, mask),
     np.einsum("nhls,nshk->nlhk", weights, value),
     atol=1e-5,
   )
+
+
+@pytest.mark.parametrize("attend", ATTENTIONS[1:])
+def test_attention_gradients_equal_the_librarys(attend):
+  """Some queries may attend nowhere: finite, whatever they are."""
+  rng = np.random.default_rng(0)
+  query = rng.normal(size=(2, 200, 6, 4)).astype("float32")
+  pair = rng.normal(size=(2, 2, 200, 3, 4)).astype("float32")
+  mask = np.tril(rng.random((2, 1, 200, 200)) < 0.3)
+  some = mask.any(-1)[:, 0, :, None, None]
+  assert not some.all()
+
+  def loss(function, *arrays):
+    return jnp.sum(jnp.sin(function(*arrays, mask)) * some)
+
+  found, expected = (
+    jax.jit(jax.grad(functools.partial(loss, function), (0, 1, 2)))(
+      query, *pair
+    )
+    for function in (attend, attention.dot_product_attention)
+  )
+  chex.assert_trees_all_close(found, expected, atol=1e-5)
+  chex.assert_tree_all_finite(jax.jit(attend)(query, *pair, mask))
 
 
 def test_default_sizes():

@@ -7,7 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from graphgpo_jax.policy import language_model, rope, transformer_config
+from graphgpo_jax.policy import (
+  attention,
+  language_model,
+  rope,
+  transformer_config,
+)
 
 # For programs that are only measured: skips the optimisation of machine code.
 QUICK = {"xla_backend_optimization_level": 0}
@@ -22,6 +27,7 @@ CONFIG = language_model.LanguageModelConfig(
     causal=True,
     rope=True,
     qk_norm=True,
+    attention=attention.grouped_attention,
   ),
 )
 # For what does not depend on the number of layers: compiles faster.

@@ -12,6 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from graphgpo_jax.policy import (
+  attention,
   json_files,
   language_model,
   rope,
@@ -31,7 +32,8 @@ class _Family:
   qk_norm: bool = False
   # Size of a head where config.json is silent; width / heads where None.
   head_dim: int | None = None
-  # Whether `attention_bias` of config.json is obeyed.
+  # Whether `attention_bias` of config.json is obeyed: it gives all four
+  # projections of attention a bias.
   optional_bias: bool = False
 
 
@@ -109,9 +111,7 @@ def parse_config(
       )
   heads = fields.get("num_attention_heads", int)
   base, scaling = _rope(fields)
-  bias = family.qkv_bias
-  if family.optional_bias:
-    bias = fields.get("attention_bias", bool, False)
+  bias = family.optional_bias and fields.get("attention_bias", bool, False)
   sizes = {
     "num_layers": fields.get("num_hidden_layers", int),
     "width": fields.get("hidden_size", int),
@@ -130,11 +130,13 @@ def parse_config(
       rope=True,
       rope_base=base,
       rope_scaling=None if scaling is None else rope.RopeScaling(**scaling),
-      qkv_bias=bias,
+      qkv_bias=bias or family.qkv_bias,
+      out_bias=bias,
       qk_norm=family.qk_norm,
       norm_epsilon=epsilon,
       dtype=dtype,
       param_dtype=dtype,
+      attention=attention.grouped_attention,
     )
     return language_model.LanguageModelConfig(
       vocabulary_size=vocabulary_size,
@@ -226,18 +228,22 @@ def config_fields(
       "only a causal transformer with rope can be written as one of "
       + ", ".join(ARCHITECTURES)
     )
-  if inner.qk_norm and inner.qkv_bias:
+  bias = inner.out_bias
+  name = next(
+    (
+      name
+      for name, family in ARCHITECTURES.items()
+      if family.qk_norm == inner.qk_norm
+      and (family.optional_bias or not bias)
+      and (bias or family.qkv_bias) == inner.qkv_bias
+    ),
+    None,
+  )
+  if name is None:
     raise ValueError(
-      "no architecture has both qk_norm and qkv_bias; known: "
-      + ", ".join(ARCHITECTURES)
+      f"no architecture has qk_norm={inner.qk_norm}, qkv_bias="
+      f"{inner.qkv_bias} and out_bias={bias}; known: {', '.join(ARCHITECTURES)}"
     )
-  if inner.qk_norm:
-    name = "Qwen3ForCausalLM"
-  elif inner.qkv_bias:
-    # Llama's switch would give the output projection a bias as well.
-    name = "Qwen2ForCausalLM"
-  else:
-    name = "LlamaForCausalLM"
   family = ARCHITECTURES[name]
   fields = {
     "architectures": [name],
@@ -257,7 +263,7 @@ def config_fields(
     "torch_dtype": str(jnp.dtype(inner.param_dtype)),
   }
   if family.optional_bias:
-    fields["attention_bias"] = False
+    fields["attention_bias"] = bias
   if family.model_type.startswith("qwen"):
     fields["use_sliding_window"] = False
   if max_positions is not None:

@@ -195,6 +195,12 @@ class GGUFFile:
           f"{self.where}: {name}.{key}={self._number(key, int)} differs from "
           f"the head's size {head}, which is not supported"
         )
+    bias = names.GGUF.name("q_bias", 0) in self._tensors
+    without = names.GGUF.name("out_bias", 0) not in self._tensors
+    if name == "llama" and bias and without:
+      # Llama's switch would ask for a bias of the output projection as well;
+      # Qwen2 has none there, and differs in nothing else.
+      name = "qwen2"
     table = names.GGUF.name("embedding")
     if table not in self._tensors:
       raise ValueError(f"{self.where}: tensor {table!r} is missing")
@@ -209,7 +215,7 @@ class GGUFFile:
         "attention.head_count_kv", int, heads
       ),
       "head_dim": head,
-      "attention_bias": names.GGUF.name("q_bias", 0) in self._tensors,
+      "attention_bias": bias,
       "rms_norm_eps": self._number("attention.layer_norm_rms_epsilon", float),
       "rope_theta": self._number("rope.freq_base", float, 10_000.0),
       "rope_scaling": self._rope_scaling(head),

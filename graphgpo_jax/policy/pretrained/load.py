@@ -94,7 +94,8 @@ def load(
       is dequantised.
     dtype: type of parameters and activations, float32 or bfloat16.
     sharding: where parameters go: a sharding for all, or a function from path
-      and shape to one. The first device where None.
+      and shape to one, such as `partition.sharding_rule(mesh)`. The first
+      device where None.
 
   Returns:
     The model.

@@ -165,6 +165,9 @@ def parameter_table(
     if inner.qkv_bias:
       biases = {f"{role}_bias": size for role, size in qkv.items()}
       vector((*start, "attention", "qkv", "bias"), biases, block)
+    if inner.out_bias:
+      bias = {"out_bias": width}
+      vector((*start, "attention", "out", "bias"), bias, block)
     if inner.qk_norm:
       for norm in ("q_norm", "k_norm"):
         vector((*start, "attention", norm, "scale"), {norm: head}, block)
@@ -182,7 +185,7 @@ def check_names(
   naming: Naming,
   *,
   where: str,
-) -> list[str]:
+) -> None:
   """Checks that a file holds all tensors of a model and no others.
 
   Args:
@@ -190,10 +193,6 @@ def check_names(
     table: what `parameter_table` says.
     naming: the naming of both.
     where: the file, for errors.
-
-  Returns:
-    The biases of output projections among them, which must be zero, because
-    the project's transformer has none.
 
   Raises:
     ValueError: a tensor is missing, or one is there that nothing would use.
@@ -205,20 +204,16 @@ def check_names(
   if missing:
     raise ValueError(f"{where}: tensor {_some(missing)} is missing")
   head = naming.name("head")
-  block = re.escape(naming.block).replace(re.escape("{}"), r"\d+")
-  out_bias = block + re.escape(naming.roles["out_bias"])
-  zero, surplus = [], []
-  for name in sorted(set(found) - wanted):
-    if re.fullmatch(out_bias, name):
-      zero.append(name)
-    # With tied embeddings a head is a second copy of the table.
-    elif name != head and not re.fullmatch(naming.ignored, name):
-      surplus.append(name)
+  # With tied embeddings a head is a second copy of the table.
+  surplus = [
+    name
+    for name in sorted(set(found) - wanted)
+    if name != head and not re.fullmatch(naming.ignored, name)
+  ]
   if surplus:
     raise ValueError(
       f"{where}: tensor {_some(surplus)} belongs to no parameter of the model"
     )
-  return zero
 
 
 def _some(names: list[str]) -> str:

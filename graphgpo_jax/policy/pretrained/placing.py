@@ -71,13 +71,11 @@ def load_params(
   Raises:
     ValueError: a tensor is missing, surplus, of another shape or no float.
   """
-  zero = names.check_names(source.names(), table, naming, where=source.where)
+  names.check_names(source.names(), table, naming, where=source.where)
   # All of it before the first byte is read: a mistake should cost no minutes.
   for parameter in table.values():
     for tensor in parameter.tensors:
       _check(source, tensor)
-  for name in zero:
-    _check_zero(source, name)
   if sharding is None:
     sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   # The largest first: what is needed beside a parameter while it is made then
@@ -102,16 +100,6 @@ def _check(source: TensorSource, tensor: names.Tensor) -> None:
   source.check_type(tensor.name)
 
 
-def _check_zero(source: TensorSource, name: str) -> None:
-  source.check_type(name)
-  shape = source.shape(name)
-  if np.any(source.read(name, tuple(slice(0, size) for size in shape))):
-    raise ValueError(
-      f"{source.where}: tensor {name!r} is not zero, and the output "
-      "projection of this project's attention has no bias"
-    )
-
-
 def _place(
   source: TensorSource,
   parameter: names.Parameter,
@@ -122,8 +110,14 @@ def _place(
   if callable(sharding):
     sharding = sharding(path, parameter.shape)
 
+  blocks: dict[tuple[range, ...], np.ndarray] = {}
+
   def read(index: Any) -> np.ndarray:
-    return assemble(source, parameter, index, dtype)
+    # Asked for once a device; but several may hold the same block.
+    spans = _spans(index, parameter.shape)
+    if spans not in blocks:
+      blocks[spans] = assemble(source, parameter, index, dtype)
+    return blocks[spans]
 
   return jax.make_array_from_callback(
     parameter.shape, sharding, read, dtype=dtype
@@ -147,10 +141,7 @@ def assemble(
   Returns:
     The block, in memory that jax can take over as it is.
   """
-  spans = [
-    range(*one.indices(size))
-    for one, size in zip(index, parameter.shape, strict=True)
-  ]
+  spans = list(_spans(index, parameter.shape))
   result = _aligned_empty(tuple(len(span) for span in spans), dtype)
   # Seen as the file lays it out: rows first.
   rows_first = np.moveaxis(result, parameter.axis, 0)
@@ -168,6 +159,14 @@ def assemble(
       rows_first[target + first : target + last] = block
     offset += tensor.shape[0]
   return result
+
+
+def _spans(
+  index: tuple[slice, ...], shape: tuple[int, ...]
+) -> tuple[range, ...]:
+  return tuple(
+    range(*one.indices(size)) for one, size in zip(index, shape, strict=True)
+  )
 
 
 def _aligned_empty(shape: Iterable[int], dtype: Any) -> np.ndarray:

@@ -9,7 +9,7 @@ import chex
 import jax
 import numpy as np
 
-from graphgpo_jax.policy import kv_cache
+from graphgpo_jax.policy import kv_cache, partition, transformer_config
 from graphgpo_jax.policy.sampling import generate, stops
 from graphgpo_jax.policy.sampling import options as options_lib
 
@@ -36,11 +36,29 @@ def _sequence_keys(key: chex.PRNGKey, indices: chex.Array) -> chex.Array:
   return jax.vmap(jax.random.fold_in, (None, 0))(key, indices)
 
 
-@functools.partial(jax.jit, static_argnames="slots")
+@functools.partial(jax.jit, static_argnames=("slots", "mesh"))
 def _repack(
-  cache: kv_cache.KVCache, keep: chex.Array, slots: int
+  cache: kv_cache.KVCache,
+  keep: chex.Array,
+  slots: int,
+  mesh: jax.sharding.Mesh | None,
 ) -> kv_cache.KVCache:
-  return kv_cache.repack(kv_cache.truncate(cache, keep), slots)
+  packed = kv_cache.repack(kv_cache.truncate(cache, keep), slots)
+  return partition.constrain_cache(packed, mesh)
+
+
+# Compiled, so that each device makes its part and none the whole.
+@functools.partial(
+  jax.jit, static_argnames=("config", "batch", "slots", "mesh")
+)
+def _empty_on_mesh(
+  config: transformer_config.TransformerConfig,
+  batch: int,
+  slots: int,
+  mesh: jax.sharding.Mesh,
+) -> kv_cache.KVCache:
+  cache = kv_cache.empty_cache(config, batch, slots)
+  return partition.constrain_cache(cache, mesh)
 
 
 class Episode:
@@ -51,7 +69,8 @@ class Episode:
   the rest is read; a prompt that starts otherwise is read from its start.
 
   An episode keeps the variables its sampler had when it began: a cache does
-  not outlive an update.
+  not outlive an update. Where those are on a mesh of `partition`, rows and
+  their cache are divided over it; rows that nobody sees fill up its parts.
 
   Attributes:
     tokens_reused: prompt tokens found in the cache, over all calls.
@@ -63,7 +82,10 @@ class Episode:
       raise ValueError(f"batch={batch} must be at least 1")
     self._sampler = sampler
     self._variables = sampler.variables
-    self._batch = batch
+    self._mesh = partition.mesh_of(sampler.variables)
+    parts = partition.num_row_parts(self._mesh)
+    self._asked = batch
+    self._batch = -(-batch // parts) * parts
     self.tokens_reused = 0
     self.tokens_read = 0
     self._forget()
@@ -106,6 +128,9 @@ class Episode:
         the vocabulary, or a prompt that leaves no room for `max_tokens`.
     """
     self._check(prompts, options, indices)
+    order = list(range(self._asked) if indices is None else indices)
+    surplus = self._batch - self._asked
+    prompts, order = [*prompts, *[None] * surplus], order + [0] * surplus
     given = [[] if prompt is None else list(prompt) for prompt in prompts]
     drawn: list[list[int]] = [[] for _ in prompts]
     log_probs: list[list[float]] = [[] for _ in prompts]
@@ -122,7 +147,6 @@ class Episode:
       ),
       drawn=np.int32(0),
     )
-    order = range(len(prompts)) if indices is None else indices
     keys = _sequence_keys(key, np.asarray(order, np.uint32))
     cache, ids = self._cache, self._ids
     # Until the call is through: a donated cache is gone if it fails.
@@ -140,6 +164,7 @@ class Episode:
         self._draw_options(options, keys, limit),
         chunk=self._sampler.prefill_chunk,
         segment=self._sampler.segment,
+        mesh=self._mesh,
       )
       state = jax.tree.map(np.array, state)
       segment = jax.device_get(segment)
@@ -160,7 +185,7 @@ class Episode:
       active = active & ~stopped & (int(state.drawn) < options.max_tokens)
       state = dataclasses.replace(state, active=active)
     self._cache, self._ids = cache, ids
-    return [
+    samples = [
       options_lib.Sample(
         tokens=tokens,
         log_probs=np.array(values, np.float32),
@@ -168,12 +193,13 @@ class Episode:
       )
       for tokens, values, end in zip(drawn, log_probs, stopped, strict=True)
     ]
+    return samples[: self._asked]
 
   def _check(self, prompts, options, indices) -> None:
-    if len(prompts) != self._batch:
-      raise ValueError(f"{len(prompts)} prompts for batch={self._batch}")
-    if indices is not None and len(indices) != self._batch:
-      raise ValueError(f"{len(indices)} indices for batch={self._batch}")
+    if len(prompts) != self._asked:
+      raise ValueError(f"{len(prompts)} prompts for batch={self._asked}")
+    if indices is not None and len(indices) != self._asked:
+      raise ValueError(f"{len(indices)} indices for batch={self._asked}")
     vocabulary = self._sampler.model.config.vocabulary_size
     longest = self._sampler.max_length
     for row, prompt in enumerate(prompts):
@@ -215,13 +241,14 @@ class Episode:
     needed = self._chunks(reading) * smallest + limit
     slots = slot_bucket(int(keep.max()) + needed, smallest)
     if cache is None:
-      return kv_cache.empty_cache(
-        self._sampler.model.config.transformer, self._batch, slots
-      )
+      config = self._sampler.model.config.transformer
+      if self._mesh is None:
+        return kv_cache.empty_cache(config, self._batch, slots)
+      return _empty_on_mesh(config, self._batch, slots, self._mesh)
     now = kv_cache.num_slots(cache)
     # Attention reads all slots, so a cache far too large is worth a copy.
     if int(cache.used) + needed > now or 4 * slots <= now:
-      return _repack(cache, keep, slots)
+      return _repack(cache, keep, slots, self._mesh)
     return cache
 
   def _pad(self, reading, keep, columns: int) -> generate.Prompts:

@@ -12,7 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from graphgpo_jax.policy import kv_cache, language_model
+from graphgpo_jax.policy import kv_cache, language_model, partition
 from graphgpo_jax.policy.sampling import filters, stops
 
 
@@ -169,7 +169,7 @@ def decode(
 
 @functools.partial(
   jax.jit,
-  static_argnames=("model", "chunk", "segment"),
+  static_argnames=("model", "chunk", "segment", "mesh"),
   donate_argnames=("cache",),
 )
 def generate(
@@ -182,7 +182,16 @@ def generate(
   *,
   chunk: int,
   segment: int,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> tuple[kv_cache.KVCache, DecodeState, Segment]:
-  """`prefill`, then `decode`; a call with 0 chunks goes on decoding."""
-  cache = prefill(model, variables, cache, prompts, chunk=chunk)
-  return decode(model, variables, cache, state, options, segment=segment)
+  """`prefill`, then `decode`; a call with 0 chunks goes on decoding.
+
+  With a `mesh`, that of the variables, the cache is and stays divided as
+  `partition.constrain_cache` says.
+  """
+  with partition.within(mesh):
+    cache = prefill(model, variables, cache, prompts, chunk=chunk)
+    cache, state, result = decode(
+      model, variables, cache, state, options, segment=segment
+    )
+  return partition.constrain_cache(cache, mesh), state, result

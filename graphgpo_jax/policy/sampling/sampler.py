@@ -50,6 +50,7 @@ class Sampler:
     Args:
       model: the language model.
       variables: {"params": ...}, with "lora" where the model has adapters.
+        On a mesh of `partition` the batch and its cache are divided over it.
       eos_ids: token ids that end a sample; the one drawn is part of it.
       stop_sequences: sequences of token ids that end a sample and are part of
         it. They count in what was drawn only, never in the prompt.

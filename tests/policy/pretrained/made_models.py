@@ -27,6 +27,7 @@ FAMILIES = {
   "llama_bias": ("LlamaForCausalLM", {"attention_bias": True}),
   "qwen2": ("Qwen2ForCausalLM", {"tie_word_embeddings": False}),
   "qwen3": ("Qwen3ForCausalLM", {"tie_word_embeddings": True}),
+  "qwen3_bias": ("Qwen3ForCausalLM", {"attention_bias": True}),
 }
 
 
@@ -52,19 +53,17 @@ def random_tensors(family, dtype=np.float32):
     add(start + "post_attention_layernorm.weight", WIDTH)
     for part, heads in (("q", HEADS), ("k", KV_HEADS), ("v", KV_HEADS)):
       add(f"{start}self_attn.{part}_proj.weight", heads * HEAD, WIDTH)
-      if family in ("qwen2", "llama_bias"):
+      if family == "qwen2" or family.endswith("_bias"):
         add(f"{start}self_attn.{part}_proj.bias", heads * HEAD)
-    if family == "qwen3":
+    if family.startswith("qwen3"):
       add(start + "self_attn.q_norm.weight", HEAD)
       add(start + "self_attn.k_norm.weight", HEAD)
     add(start + "self_attn.o_proj.weight", WIDTH, HEADS * HEAD)
     add(start + "mlp.gate_proj.weight", MLP, WIDTH)
     add(start + "mlp.up_proj.weight", MLP, WIDTH)
     add(start + "mlp.down_proj.weight", WIDTH, MLP)
-    if family == "llama_bias":
-      # As Llama's files have it; the project has no place for another value.
-      zero = np.zeros(WIDTH, dtype)
-      tensors[start + "self_attn.o_proj.bias"] = zero
+    if family.endswith("_bias"):
+      add(start + "self_attn.o_proj.bias", WIDTH)
   return tensors
 
 
@@ -85,6 +84,8 @@ def expected_params(tensors):
     if start + "self_attn.q_proj.bias" in tensors:
       biases = [tensors[f"{start}self_attn.{part}_proj.bias"] for part in "qkv"]
       attention["qkv"]["bias"] = np.concatenate(biases)
+    if start + "self_attn.o_proj.bias" in tensors:
+      attention["out"]["bias"] = tensors[start + "self_attn.o_proj.bias"]
     for norm in ("q_norm", "k_norm"):
       if f"{start}self_attn.{norm}.weight" in tensors:
         scale = tensors[f"{start}self_attn.{norm}.weight"]

@@ -16,18 +16,20 @@ def parse(**changes):
 
 
 @pytest.mark.parametrize(
-  ("family", "qkv_bias", "qk_norm", "tied"),
+  ("family", "qkv_bias", "out_bias", "qk_norm", "tied"),
   [
-    ("llama", False, False, True),
-    ("llama_bias", True, False, False),
-    ("qwen2", True, False, False),
-    ("qwen3", False, True, True),
+    ("llama", False, False, False, True),
+    ("llama_bias", True, True, False, False),
+    ("qwen2", True, False, False, False),
+    ("qwen3", False, False, True, True),
+    ("qwen3_bias", True, True, True, False),
   ],
 )
-def test_families(family, qkv_bias, qk_norm, tied):
+def test_families(family, qkv_bias, out_bias, qk_norm, tied):
   config = parse(family=family)
   inner = config.transformer
-  assert (inner.qkv_bias, inner.qk_norm) == (qkv_bias, qk_norm)
+  assert (inner.qkv_bias, inner.out_bias) == (qkv_bias, out_bias)
+  assert inner.qk_norm == qk_norm
   assert config.tied_embeddings == tied
   assert config.vocabulary_size == 40
   assert (inner.num_layers, inner.width, inner.mlp_width) == (2, 16, 24)
@@ -139,7 +141,7 @@ SCALINGS = [
 
 
 @pytest.mark.parametrize("scaling", SCALINGS)
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", made_models.FAMILIES)
 def test_round_trip(family, scaling):
   config = parse(family=family)
   inner = dataclasses.replace(config.transformer, rope_scaling=scaling)
@@ -149,16 +151,23 @@ def test_round_trip(family, scaling):
   assert config_files.parse_config(fields, where="") == config
 
 
-def test_llama_with_bias_is_written_as_qwen2():
-  config = parse(family="llama_bias")
-  fields = config_files.config_fields(config, max_positions=99)
-  assert fields["architectures"] == ["Qwen2ForCausalLM"]
+@pytest.mark.parametrize("family", made_models.FAMILIES)
+def test_architecture_is_written_as_it_was(family):
+  fields = config_files.config_fields(parse(family=family), max_positions=99)
+  architecture, more = made_models.FAMILIES[family]
+  assert fields["architectures"] == [architecture]
   assert fields["max_position_embeddings"] == 99
-  assert config_files.parse_config(fields, where="") == config
+  assert fields.get("attention_bias", False) == ("attention_bias" in more)
 
 
 @pytest.mark.parametrize(
-  "changes", [{"rope": False}, {"qkv_bias": True, "qk_norm": True}]
+  "changes",
+  [
+    {"rope": False},
+    {"qkv_bias": True, "qk_norm": True},
+    {"out_bias": True},
+    {"out_bias": True, "qk_norm": True},
+  ],
 )
 def test_shapes_without_an_architecture(changes):
   inner = dataclasses.replace(parse().transformer, **changes)

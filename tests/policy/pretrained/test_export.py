@@ -13,7 +13,7 @@ from tests.policy.pretrained import made_models
 pytestmark = pytest.mark.extra("lm")
 
 
-@pytest.fixture(params=["llama", "llama_bias", "qwen2", "qwen3"])
+@pytest.fixture(params=made_models.FAMILIES)
 def model(request, tmp_path):
   tensors = made_models.random_tensors(request.param)
   fields = made_models.config_fields(

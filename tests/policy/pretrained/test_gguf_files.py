@@ -9,11 +9,8 @@ from tests.policy.pretrained import made_models
 
 pytestmark = pytest.mark.extra("lm")
 
-# Biases of a zero output projection have no place in llama.cpp's files.
-FAMILIES = ["llama", "qwen2", "qwen3"]
 
-
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", made_models.FAMILIES)
 def test_equals_the_directory_it_was_made_from(tmp_path, family):
   tensors = made_models.random_tensors(family)
   path = tmp_path / "model.gguf"
@@ -29,11 +26,28 @@ def test_equals_the_directory_it_was_made_from(tmp_path, family):
   assert abs(inner.norm_epsilon / wanted.norm_epsilon - 1) < 1e-6
   for name in ("num_layers", "width", "num_heads", "num_kv_heads", "head_dim"):
     assert getattr(inner, name) == getattr(wanted, name)
-  for name in ("mlp_width", "rope_base", "qkv_bias", "qk_norm", "causal"):
+  for name in ("mlp_width", "rope_base", "qk_norm", "causal"):
+    assert getattr(inner, name) == getattr(wanted, name)
+  for name in ("qkv_bias", "out_bias"):
     assert getattr(inner, name) == getattr(wanted, name)
   assert found.config.tied_embeddings == expected.tied_embeddings
   assert found.config.vocabulary_size == made_models.VOCABULARY
   assert found.max_positions == 128
+
+
+def test_llama_with_biases_of_its_inputs_alone(tmp_path):
+  tensors = {
+    name: values
+    for name, values in made_models.random_tensors("llama_bias").items()
+    if not name.endswith("o_proj.bias")
+  }
+  path = tmp_path / "model.gguf"
+  made_models.write_gguf(path, "llama_bias", tensors)
+  found = load.load(path)
+  chex.assert_trees_all_equal(
+    found.params, made_models.expected_params(tensors)
+  )
+  assert not found.config.transformer.out_bias
 
 
 def test_tokenizer_and_template_come_along(tmp_path):

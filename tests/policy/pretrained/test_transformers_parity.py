@@ -51,6 +51,7 @@ MODELS = {
   "qwen2_yarn": ("Qwen2", {"rope_parameters": {**YARN, "rope_theta": 500.0}}),
   "qwen3": ("Qwen3", {"tie_word_embeddings": False, "head_dim": 12}),
   "qwen3_tied": ("Qwen3", {"tie_word_embeddings": True, "head_dim": 12}),
+  "qwen3_bias": ("Qwen3", {"attention_bias": True, "head_dim": 12}),
 }
 
 
@@ -71,8 +72,6 @@ def make_reference(name):
   model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
   with torch.no_grad():
     for key, weights in model.named_parameters():
-      if key.endswith("o_proj.bias"):
-        continue  # Zero, as it is: the project has no place for another.
       scale = weights.shape[-1] ** -0.5 if weights.ndim == 2 else 0.3
       noise = torch.randn_like(weights) * scale
       is_norm = key.endswith("norm.weight")
