@@ -26,6 +26,7 @@ from graphgpo_jax.training import (
   progress,
   settings,
   text_experiment,
+  warm_start,
   workdir,
 )
 
@@ -55,6 +56,8 @@ def _run(experiment, estimator, seed, folder, bar, done):
   (folder / "metrics.jsonl").unlink(missing_ok=True)
   writer = metrics.MetricsWriter(folder, tensorboard=False)
   start = loop.initial_state(experiment, seed)
+  if experiment.config.init_from:
+    start = warm_start.start_from(experiment.config.init_from, start)
   for state, values in loop.iterate(
     experiment, start, seed=seed, estimator=estimator
   ):

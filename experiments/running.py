@@ -7,6 +7,8 @@ import jax
 import ml_collections
 from absl import app, flags, logging
 
+from graphgpo_jax.envs.text import types
+
 
 def refuse_arguments(argv: Sequence[str]) -> None:
   """Refuses words on the command line that belong to no flag.
@@ -32,15 +34,16 @@ def split_cpu(config: ml_collections.ConfigDict) -> None:
 def run(main: Callable[[Sequence[str]], None]) -> None:
   """Runs a binary's main; a user's mistake ends it in one clear line.
 
-  ValueError, ImportError and OSError are what this package raises for bad
-  input, a missing extra and files; their message says what to mend, which a
-  traceback would bury. Anything else is a defect and keeps its traceback.
+  ValueError, ImportError, OSError and TextWorldError are what this package
+  raises for bad input, a missing extra, files and engines; their message says
+  what to mend, which a traceback would bury. Anything else is a defect and
+  keeps its traceback.
   """
 
   def guarded(argv):
     try:
       main(argv)
-    except (ValueError, ImportError, OSError) as error:
+    except (ValueError, ImportError, OSError, types.TextWorldError) as error:
       logging.debug("refused", exc_info=True)
       print(f"error: {error}", file=sys.stderr)
       sys.exit(1)

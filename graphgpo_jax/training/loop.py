@@ -16,9 +16,7 @@ Experiment = settings.Experiment | text_experiment.TextExperiment
 _PARAMETERS_STREAM = 0x706172
 
 
-def initial_state(
-  experiment: Experiment, seed: int
-) -> state.TrainState:
+def initial_state(experiment: Experiment, seed: int) -> state.TrainState:
   """State of the run with this seed before its first update."""
   key = jax.random.fold_in(jax.random.key(seed), _PARAMETERS_STREAM)
   return experiment.initial_state(key)

@@ -51,6 +51,9 @@ def default_config() -> ml_collections.ConfigDict:
   # In updates; 0 saves at the end alone.
   config.checkpoint_every = 0
   config.tensorboard = True
+  # Work directory of a run or a warm start whose parameters a fresh run starts
+  # from; "" for new ones.
+  config.init_from = ""
   config.environment = ml_collections.ConfigDict({"name": "household"})
   # The panel of reported results. Settings are chosen on another, 2026.
   config.panel = ml_collections.ConfigDict({"seed": 2027, "size": 128})

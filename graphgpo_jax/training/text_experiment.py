@@ -180,7 +180,7 @@ class TextExperiment:
     tasks = text_settings.draw_tasks(
       self._train_tasks,
       rollout.tasks_per_update,
-      np.random.default_rng(_seed(jax.random.fold_in(key, _TASKS))),
+      seeded(_seed(key), _TASKS),
     )
     played = self._play(
       params,
@@ -223,6 +223,11 @@ def make_experiment(
   if text_settings.is_text(config):
     return TextExperiment(config)
   return settings.Experiment(config)
+
+
+def seeded(seed: int, stream: int) -> np.random.Generator:
+  """A generator of its own for each use of a seed."""
+  return np.random.default_rng((seed, stream))
 
 
 def _seed(key: chex.PRNGKey) -> int:

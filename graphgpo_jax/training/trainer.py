@@ -13,6 +13,7 @@ from graphgpo_jax.training import (
   progress,
   settings,
   text_experiment,
+  warm_start,
   workdir,
 )
 
@@ -31,7 +32,9 @@ def train(
 
   Writes `config.json`, `metrics.jsonl`, TensorBoard events and checkpoints to
   the folder. A run that is started again goes on from its newest checkpoint;
-  updates that it repeats draw the same numbers and are not logged twice.
+  updates that it repeats draw the same numbers and are not logged twice. A
+  fresh run takes its first parameters from the work directory
+  `config.init_from` where that is set.
 
   Args:
     config: as `settings.default_config`.
@@ -53,6 +56,8 @@ def train(
   start = loop.initial_state(experiment, config.seed)
   if checkpoints.latest_step() is not None:
     start = checkpoints.restore(start)
+  elif config.init_from:
+    start = warm_start.start_from(config.init_from, start)
   first = int(start.step)
   bar = progress.Progress(
     config.num_updates, title=f"{config.estimator}", done=first

@@ -33,6 +33,9 @@ class Coin:
     self._place = min(max(self._place + moves.get(action, 0), 0), 2)
     return self._say(reward=0.5, success=won, terminated=won)
 
+  def plan(self):
+    return ["move up"] * (2 - self._place) + ["take coin"]
+
   def close(self):
     self._place = 0
 
