@@ -336,6 +336,7 @@ def test_binary_measures_the_sections_it_is_given(tmp_path):
   assert "pipelines" not in results
 
 
+@pytest.mark.slow
 def test_family_measures_every_estimator(monkeypatch):
   names = ("graphgpo", "grpo", "salt")
   monkeypatch.setattr(

@@ -70,6 +70,7 @@ def kill_at(monkeypatch, number):
     monkeypatch.setattr(module, name, before(getattr(module, name)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dealt", [False, True])
 @pytest.mark.parametrize("ending", ["jsonl", PARQUET])
 def test_cut_off_at_every_disk_operation(tmp_path, dealt, ending):

@@ -106,6 +106,7 @@ def test_solve_bounds_its_error(method):
     )
 
 
+@pytest.mark.slow
 def test_solvers_save_sweeps():
   chain, _ = random_chain(0, branching=0.5)
   plain = chain_solvers.solve(chain, method="sweeps")
@@ -137,6 +138,7 @@ def test_small_values_keep_their_digits():
   )
 
 
+@pytest.mark.slow
 def test_krylov_survives_breakdowns():
   """Nothing to do, and a residual at right angles to its image."""
   one = np.zeros(1, np.int32)

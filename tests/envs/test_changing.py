@@ -123,6 +123,7 @@ def test_one_program_plays_both():
   chex.assert_trees_all_equal(start(task, jnp.asarray(True)), one(moved, row))
 
 
+@pytest.mark.slow
 def test_training_tasks_can_all_move():
   household, _, _, can = drawn(1)
   assert not can.all()

@@ -60,6 +60,7 @@ def fast_plan(environment, task):
   return [*plan, verb(environment, "put")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "fast_cost, fast_is_cheaper", [(1.0, True), (8.0, False)]
 )

@@ -88,6 +88,7 @@ def start(task):
   return HIDDEN.reset(jax.random.key(0), task)[0]
 
 
+@pytest.mark.slow
 def test_episode_reads_as_written():
   actions = [VERB["put"], FRIDGE, VERB["open"], MUG + 2, VERB["cool"]]
   actions += [VERB["close"], SINK, VERB["clean"], 1, VERB["use lamp"]]

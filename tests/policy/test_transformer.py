@@ -87,6 +87,7 @@ class TestBothKinds:
     )
 
 
+@pytest.mark.slow
 def test_remat_changes_nothing():
   mask = jnp.arange(LENGTH) < jnp.array([[7], [4], [1]])
   results = []

@@ -150,6 +150,7 @@ def test_equal_their_replay():
   assert slipped > 10
 
 
+@pytest.mark.slow
 def test_draws_do_not_depend_on_chunks_batches_or_devices():
   whole = play()
   assert_same_steps(whole, play(chunk_size=3))

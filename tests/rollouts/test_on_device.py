@@ -59,6 +59,7 @@ def first_steps(mask):
   return np.logical_and.accumulate(mask, axis=-1)
 
 
+@pytest.mark.slow
 def test_corridor_equals_its_replay():
   rollouts = play([1, 2, 3], horizon=6)
   environment = corridor.Corridor(6)

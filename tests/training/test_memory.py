@@ -115,6 +115,7 @@ def test_tasks_come_back_and_are_remembered():
   np.testing.assert_array_equal(store.key, keys)
 
 
+@pytest.mark.slow
 def test_rollouts_are_of_the_visited_tasks():
   built, state = experiment(), fresh_state()
   for step in (0, 1, 2):

@@ -149,6 +149,7 @@ def test_row_weights_are_the_aggregation(aggregate):
     )
 
 
+@pytest.mark.slow
 # 15 valid steps of 30: sizes that divide them, don't, exceed them, exceed all.
 @pytest.mark.parametrize("chunk_size", [4, 5, 16, 100])
 def test_chunks_do_not_change_the_gradient(chunk_size):
