@@ -13,13 +13,13 @@ def get_config():
   config.num_updates = 60
   config.eval_every = 5
   config.environment.name = "textworld_express"
-  config.environment.max_steps = 25
+  config.environment.max_steps = 15
   config.panel.size = 64
-  config.text.max_steps = 25
+  config.text.max_steps = 15
   config.text.tasks.coin = {
     "game": "coin",
     "parameters": {
-      "numLocations": 6,
+      "numLocations": 5,
       "includeDoors": 1,
       "numDistractorItems": 10,
       "limitInventorySize": 0,
@@ -27,16 +27,16 @@ def get_config():
   }
   config.text.tasks.simonsays = {
     "game": "simonsays",
-    "parameters": {"gameLength": 5, "numDistractors": 3},
+    "parameters": {"gameLength": 2, "numDistractors": 3},
   }
   config.text.reading.max_tokens = 64
   config.text.reading.history = 4
   config.text.reading.facts = ("look",)
   config.text.reading.show_observation = True
   config.policy.width = 64
-  config.rollout.tasks_per_update = 8
-  config.loss.num_minibatches = 8
-  config.loss.chunk_size = 32
+  config.rollout.tasks_per_update = 16
+  config.loss.num_minibatches = 16
+  config.loss.chunk_size = 64
   config.loss.entropy_coefficient = 0.02
   config.estimator_options.graphgpo.omega = 0.5
   return config

@@ -1,5 +1,7 @@
 """What a config of a text world builds: the same phases, played on the host."""
 
+import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import chex
@@ -12,7 +14,13 @@ import optax
 from graphgpo_jax.envs.text import registry
 from graphgpo_jax.policy import transformer
 from graphgpo_jax.policy.acting import choose, chooser
-from graphgpo_jax.rollouts.host import arrays, collect, episodes, factories
+from graphgpo_jax.rollouts.host import (
+  arrays,
+  collect,
+  episodes,
+  factories,
+  records,
+)
 from graphgpo_jax.rollouts.host import workers as workers_lib
 from graphgpo_jax.training import (
   optimise,
@@ -24,6 +32,7 @@ from graphgpo_jax.training import (
 
 # Folds of the key: evaluation never plays with a seed of training.
 _TASKS, _PLAY, _EVALUATION = 0, 1, 0x65766C
+_FILE_BYTES = 64 * 2**20
 
 
 class TextExperiment:
@@ -98,6 +107,39 @@ class TextExperiment:
     if self._pool is not None:
       self._pool.close()
       self._pool = None
+
+  def open_log(self, folder: pathlib.Path) -> Callable[[int], None] | None:
+    """Opens a log of training episodes, what `assign_credit` takes.
+
+    A run that was stopped and goes on begins new files; updates that it repeats
+    stand there twice, told apart by file.
+
+    Args:
+      folder: of the run; the log is `rollouts` in it.
+
+    Returns:
+      `write(update)`, which writes the newest update's episodes; None if none
+      are to be kept.
+    """
+    size = self.config.text.rollout_megabytes * 2**20
+    if not size:
+      return None
+    log = records.RolloutLog(
+      str(folder / "rollouts"),
+      max_file_bytes=min(size, _FILE_BYTES),
+      max_total_bytes=size,
+    )
+
+    def write(update: int) -> None:
+      if self.last_collection is not None:
+        log.write(
+          self.last_collection.episodes,
+          self._state_key,
+          update=update,
+          world_rewards=self.config.text.world_rewards,
+        )
+
+    return write
 
   def programs(self, estimator: str) -> update.Phases:
     """The phases with this estimator, for the training loop."""

@@ -22,6 +22,9 @@ def default_section() -> ml_collections.ConfigDict:
   section.state_key = "recipe"
   # Rewards as the world pays them; otherwise a success earns 1.
   section.world_rewards = False
+  # Of a run's folder `rollouts`, where every training episode is kept as JSON
+  # lines until newer ones need the room; 0 keeps none.
+  section.rollout_megabytes = 1024
   section.num_workers = 2
   section.environments_per_worker = 8
   section.tasks = ml_collections.ConfigDict()
@@ -59,6 +62,11 @@ def check(config: ml_collections.ConfigDict) -> None:
       raise ValueError(
         f"config.text.{name} must be at least 1, got {section[name]}"
       )
+  if section.rollout_megabytes < 0:
+    raise ValueError(
+      "config.text.rollout_megabytes must be at least 0, got "
+      f"{section.rollout_megabytes}"
+    )
   if not is_text(config):
     return
   world = config.environment.name

@@ -31,10 +31,10 @@ def train(
   """Trains, or goes on with a run that was stopped.
 
   Writes `config.json`, `metrics.jsonl`, TensorBoard events and checkpoints to
-  the folder. A run that is started again goes on from its newest checkpoint;
-  updates that it repeats draw the same numbers and are not logged twice. A
-  fresh run takes its first parameters from the work directory
-  `config.init_from` where that is set.
+  the folder, and of text worlds the episodes. A run that is started again goes
+  on from its newest checkpoint; updates that it repeats draw the same numbers
+  and are not logged twice. A fresh run takes its first parameters from the work
+  directory `config.init_from` where that is set.
 
   Args:
     config: as `settings.default_config`.
@@ -62,6 +62,9 @@ def train(
   bar = progress.Progress(
     config.num_updates, title=f"{config.estimator}", done=first
   )
+  played = None
+  if isinstance(experiment, text_experiment.TextExperiment):
+    played = experiment.open_log(folder)
   values: dict[str, float] = {}
   news: dict[str, float] = {}
   with bar.running():
@@ -72,6 +75,8 @@ def train(
     ):
       step = int(state.step)
       writer.write(step, values)
+      if played is not None and step:
+        played(step)
       news.update(
         {short: values[name] for name, short in _NEWS.items() if name in values}
       )

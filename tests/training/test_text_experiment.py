@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import graphgpo_jax as gg
 from graphgpo_jax.envs.text import registry
 from graphgpo_jax.training import (
   loop,
@@ -165,6 +166,12 @@ def test_a_run_with_a_workdir(tmp_path):
   trainer.train(config, tmp_path / "run")
   lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
   assert [json.loads(line)["step"] for line in lines] == [0, 1]
+  (log,) = (tmp_path / "run" / "rollouts").glob("*.jsonl")
+  rows = [json.loads(line) for line in log.read_text().splitlines()]
+  assert len(rows) == json.loads(lines[1])["rollout/steps"]
+  table = {name: [row[name] for row in rows] for name in rows[0]}
+  credit = gg.assign_credit(table, estimator="graphgpo")
+  assert np.isfinite(credit["advantage"]).all()
   found = trainer.evaluate(config, tmp_path / "run")
   assert found["step"] == 1
   assert found["eval/success"] == json.loads(lines[1])["eval/success"]
@@ -218,6 +225,7 @@ def test_the_panel_is_of_the_evaluation_side_and_fixed():
   [
     ("text__max_steps", 0, "text.max_steps"),
     ("text__num_workers", 0, "text.num_workers"),
+    ("text__rollout_megabytes", -1, "text.rollout_megabytes"),
     ("text__state_key", "page", "no state key 'page'"),
     ("text__reading__max_tokens", 0, "config.text.reading: max_tokens"),
     ("text__panel", "nowhere", "no such panel"),

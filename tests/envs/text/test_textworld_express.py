@@ -163,3 +163,27 @@ def test_names_of_parameters_are_the_engines(world):
     listed = [name for name in known.removesuffix("None").split(", ") if name]
     assert sorted(listed) == sorted(names), said
   world._loaded = None
+
+
+def test_the_gold_path_is_an_expert():
+  environment = textworld_express.make(max_steps=30, gold_paths=True)
+  step = environment.reset(COIN)
+  while not step.done:
+    step = environment.step(environment.plan()[0])
+  assert step.success
+  step = environment.reset(COIN)
+  aside = next(
+    action
+    for action in step.admissible_actions
+    if action != environment.plan()[0]
+  )
+  environment.step(aside)
+  with pytest.raises(ValueError, match="gold path was left"):
+    environment.plan()
+  environment.close()
+
+
+def test_no_gold_path_unless_asked_for(world):
+  world.reset(COIN)
+  with pytest.raises(ValueError, match="gold_paths=True"):
+    world.plan()

@@ -34,6 +34,7 @@ class TextWorldExpress:
     *,
     max_steps: int = 50,
     true_state: bool = False,
+    gold_paths: bool = False,
     heap_megabytes: int = 512,
     timeout_seconds: float = 120.0,
   ):
@@ -43,6 +44,7 @@ class TextWorldExpress:
       max_steps: steps after which an episode is truncated.
       true_state: give the fact "true_state", which the engine has for
         cookingworld only; other games' tasks are then refused.
+      gold_paths: have the engine solve each game, for `plan`.
       heap_megabytes: the most memory for the engine's objects.
       timeout_seconds: the most time for each of the engine's answers.
 
@@ -53,6 +55,9 @@ class TextWorldExpress:
     """
     self._clock = episode_clock.EpisodeClock(max_steps=max_steps)
     self._true_state = true_state
+    self._gold_paths = gold_paths
+    # What is left of the gold path; None where it was left.
+    self._ahead: list[str] | None = None
     constants = text_extra.require("textworld_express.constants", self.name)
     self._engine = jvm.JavaEngine(
       pathlib.Path(constants.JAR_PATH),
@@ -99,12 +104,17 @@ class TextWorldExpress:
         raise ValueError(f"no such task: {task_id!r}: {refused.strip()}")
       self._loaded = (name.game, name.parameters)
     said = self._read(
-      self._engine.call("generateNewGameJSON", name.number, fold, False)
+      self._engine.call(
+        "generateNewGameJSON", name.number, fold, self._gold_paths
+      )
     )
     if not any(said["validActions"]):
       raise TextWorldError(f"{task_id}: {said['observation'][:300]}")
     self._task = str(self._engine.call("getTaskDescription"))
     self._score = float(said["score"])
+    self._ahead = None
+    if self._gold_paths:
+      self._ahead = list(self._engine.call("getGoldActionSequence"))
     self._clock.begin()
     return self._step(said)
 
@@ -117,6 +127,8 @@ class TextWorldExpress:
     """
     self._clock.check()
     said = self._read(self._engine.call("stepJSON", action))
+    if self._ahead:
+      self._ahead = self._ahead[1:] if action == self._ahead[0] else None
     before, self._score = self._score, float(said["score"])
     success = bool(said["tasksuccess"])
     # As in the stock wrapper: a full score ends an episode as well.
@@ -129,6 +141,21 @@ class TextWorldExpress:
       success=success,
       action_valid=not said["observation"].startswith(_NOT_UNDERSTOOD),
     )
+
+  def plan(self) -> tuple[str, ...]:
+    """What is left of the game's gold path: an expert to imitate.
+
+    Raises:
+      ValueError: the environment was made without `gold_paths`, no episode has
+        begun or it is over, or another command than the path's was done: the
+        engine solves games from their start alone.
+    """
+    if not self._gold_paths:
+      raise ValueError("gold_paths=False: make the world with gold_paths=True")
+    self._clock.check()
+    if self._ahead is None:
+      raise ValueError("the gold path was left; it begins at a reset")
+    return tuple(self._ahead)
 
   def close(self) -> None:
     """Ends the engine. May be repeated."""
