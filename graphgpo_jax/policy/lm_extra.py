@@ -1,26 +1,7 @@
 """Packages of the extra [lm], imported where they are used only."""
 
-import importlib
-from typing import Any
+import functools
 
+from graphgpo_jax import extras
 
-def require(module: str, purpose: str) -> Any:
-  """Imports a module of the extra [lm].
-
-  Args:
-    module: its name.
-    purpose: what needs it, to start the error with.
-
-  Returns:
-    The module.
-
-  Raises:
-    ImportError: it is missing; the message names the command that brings it.
-  """
-  try:
-    return importlib.import_module(module)
-  except ImportError as error:
-    package = module.split(".")[0]
-    raise ImportError(
-      f'{purpose} needs {package}: pip install "graphgpo-jax[lm]"'
-    ) from error
+require = functools.partial(extras.require, extra="lm")

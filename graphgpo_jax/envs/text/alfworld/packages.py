@@ -1,12 +1,13 @@
 """The packages that ALFWorld needs, imported where they are used only."""
 
 import contextlib
-import importlib
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from typing import Any
+
+from graphgpo_jax.envs.text import text_extra
 
 DATA_VARIABLE = "ALFWORLD_DATA"
 
@@ -27,14 +28,8 @@ def require(module: str) -> Any:
   imported = sys.modules.get(module)
   if imported is not None:
     return imported
-  try:
-    with _data_folder():
-      return importlib.import_module(module)
-  except ImportError as error:
-    missing = (error.name or module).split(".")[0]
-    raise ImportError(
-      f'ALFWorld needs {missing}: pip install "graphgpo-jax[text]"'
-    ) from error
+  with _data_folder():
+    return text_extra.require(module, "ALFWorld")
 
 
 @contextlib.contextmanager
