@@ -14,6 +14,7 @@ from graphgpo_jax.envs import panels, types
 from graphgpo_jax.policy import actor, transformer
 from graphgpo_jax.tables import table_options
 from graphgpo_jax.training import (
+  config_keys,
   estimator_defaults,
   evaluation,
   memory_settings,
@@ -114,6 +115,18 @@ def default_config() -> ml_collections.ConfigDict:
 
 
 _OPEN_SECTIONS = ("environment", "estimator_options", "text.tasks")
+_LEAST = {
+  "num_updates": 1,
+  "eval_every": 1,
+  "checkpoint_every": 0,
+  "panel.size": 1,
+  "rollout.tasks_per_update": 1,
+  "rollout.rollouts_per_task": 1,
+  "rollout.max_resamples": 0,
+  "rollout.chunk_size": 0,
+  "mesh.data": 0,
+  "mesh.cpu_devices": 0,
+}
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -123,63 +136,18 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ValueError: a key is missing or does not exist, or a value is out of
       range; the message names it.
   """
-
-  def compare(given, known, path):
-    for name in given:
-      if name not in known:
-        raise ValueError(
-          f"config key {path}{name} does not exist; there are "
-          f"{', '.join(sorted(known))}"
-        )
-    for name in known:
-      if name not in given:
-        raise ValueError(f"config key {path}{name} is missing")
-      if not isinstance(known[name], ml_collections.ConfigDict):
-        continue
-      if not isinstance(given[name], ml_collections.ConfigDict):
-        raise ValueError(
-          f"config.{path}{name} must be a section, got {given[name]!r}"
-        )
-      if f"{path}{name}" not in _OPEN_SECTIONS:
-        compare(given[name], known[name], f"{path}{name}.")
-
-  compare(config, default_config(), "")
+  config_keys.check_keys(config, default_config(), open_sections=_OPEN_SECTIONS)
   if "name" not in config.environment:
     raise ValueError("config key environment.name is missing")
-  for name, least in (
-    ("num_updates", 1),
-    ("eval_every", 1),
-    ("checkpoint_every", 0),
-    ("panel.size", 1),
-    ("rollout.tasks_per_update", 1),
-    ("rollout.rollouts_per_task", 1),
-    ("rollout.max_resamples", 0),
-    ("rollout.chunk_size", 0),
-    ("mesh.data", 0),
-    ("mesh.cpu_devices", 0),
-  ):
-    value: Any = config
-    for part in name.split("."):
-      value = value[part]
-    if value < least:
-      raise ValueError(f"config.{name} must be at least {least}, got {value}")
-  _choose("loss.aggregate", config.loss.aggregate, _AGGREGATES)
-  _choose("loss.kl", config.loss.kl, _KL_ESTIMATORS)
-  _choose("policy.dtype", config.policy.dtype, _DTYPES)
-  _choose("estimator", config.estimator, estimators.ESTIMATORS)
+  config_keys.check_least(config, _LEAST)
+  config_keys.choose("loss.aggregate", config.loss.aggregate, _AGGREGATES)
+  config_keys.choose("loss.kl", config.loss.kl, _KL_ESTIMATORS)
+  config_keys.choose("policy.dtype", config.policy.dtype, _DTYPES)
+  config_keys.choose("estimator", config.estimator, estimators.ESTIMATORS)
   for name, options in config.estimator_options.items():
     make_estimator(name, dict(options))
   memory_settings.check(config)
   text_settings.check(config)
-
-
-def _choose(name: str, value: str, choices: Any) -> Any:
-  if value not in choices:
-    raise ValueError(
-      f"config.{name}={value!r} does not exist; there are "
-      f"{', '.join(sorted(choices))}"
-    )
-  return choices[value]
 
 
 def make_estimator(name: str, options: dict[str, Any]) -> estimators.Estimator:
@@ -210,7 +178,9 @@ def policy_options(config: ml_collections.ConfigDict) -> dict[str, Any]:
   options = config.policy.to_dict()
   del options["mask_actions"]
   options["mlp_width"] = options["mlp_width"] or None
-  options["dtype"] = _choose("policy.dtype", options["dtype"], _DTYPES)
+  options["dtype"] = config_keys.choose(
+    "policy.dtype", options["dtype"], _DTYPES
+  )
   return options
 
 
@@ -218,8 +188,8 @@ def loss_options(config: ml_collections.ConfigDict) -> dict[str, Any]:
   """Keywords of `optimise.make_optimise` that `config.loss` gives."""
   options = config.loss.to_dict()
   options["dual_clip"] = options["dual_clip"] or None
-  options["kl"] = _choose("loss.kl", options["kl"], _KL_ESTIMATORS)
-  options["aggregate"] = _choose(
+  options["kl"] = config_keys.choose("loss.kl", options["kl"], _KL_ESTIMATORS)
+  options["aggregate"] = config_keys.choose(
     "loss.aggregate", options["aggregate"], _AGGREGATES
   )
   return options
