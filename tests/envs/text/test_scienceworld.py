@@ -9,8 +9,9 @@ import pytest
 from graphgpo_jax.envs.text import scienceworld, state_keys
 from graphgpo_jax.envs.text.scienceworld import tasks
 from graphgpo_jax.envs.text.types import TextWorldError
+from tests.envs.text.java import needs_java
 
-pytestmark = [pytest.mark.extra("text"), pytest.mark.slow]
+pytestmark = [pytest.mark.extra("text"), pytest.mark.slow, needs_java]
 library = pytest.importorskip(
   "scienceworld", reason="needs the package scienceworld"
 )

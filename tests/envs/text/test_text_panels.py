@@ -9,6 +9,10 @@ from graphgpo_jax.envs.text.textworld_express import games as express_games
 
 # Number of tasks and SHA-256: a panel never changes, a new one gets a new name.
 LOCKED = {
+  "alfworld": (
+    128,
+    "acd5dbb1b7538bdb8d4ed410a44c98785742a6ade5262bd665ea9a2224c586b6",
+  ),
   "scienceworld": (
     120,
     "88b1a2b96581017cf5026723b9b7036bad2f97e052306efa567b958782b5d6de",
@@ -49,7 +53,15 @@ LOCKED = {
     100,
     "56b7bd392b1e67c1a36ae7a23d8d248fca2c1878d3e9afb1f2cb7dcd57b406ac",
   ),
+  "webshop": (
+    128,
+    "1f0bef901ce98abf487fe612b8630e630cb2a45944cb2a17160863ac451c7d65",
+  ),
 }
+
+
+def test_every_panel_is_locked():
+  assert panels.panel_names() == sorted(LOCKED)
 
 
 @pytest.mark.parametrize("name", sorted(LOCKED))
@@ -70,6 +82,8 @@ def test_panel_is_of_the_evaluation_side(name):
   elif name == "scienceworld":
     expected = set(registry.task_ids(name, side="evaluation"))
     assert {task.split("/")[0] for task in ids} == set(tasks.VARIATIONS)
+  elif name in ("alfworld", "webshop"):
+    expected = set(registry.task_ids(name, side="evaluation"))
   else:
     game = name.removeprefix("textworld_express_")
     assert game in express_games.PARAMETERS

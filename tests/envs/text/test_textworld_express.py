@@ -9,8 +9,9 @@ import pytest
 from graphgpo_jax.envs.text import textworld_express
 from graphgpo_jax.envs.text.textworld_express import games
 from graphgpo_jax.envs.text.types import TextWorldError
+from tests.envs.text.java import needs_java
 
-pytestmark = pytest.mark.extra("text")
+pytestmark = [pytest.mark.extra("text"), needs_java]
 pytest.importorskip(
   "textworld_express", reason="needs the package textworld-express"
 )
