@@ -4,15 +4,15 @@
              / (|wanted attributes| + |wanted options| + 1)
 
 with the sizes of what was wanted and got (Yao et al. 2022, arXiv 2207.01206).
-Matching follows the authors' code: fuzzy by `token_set_ratio` above 85, sizes
-exactly, colours by their basic word, texts of the product as a last resort.
+Matching follows the authors' code: a wanted attribute counts if one of the
+product's is alike by `token_set_ratio` above 85, or if the product's texts hold
+it; a wanted option counts if a chosen one is alike, colours by their basic
+word.
 
-Two things differ from that code. It tells nouns of titles by spaCy's large
+One thing differs from that code. It tells nouns of titles by spaCy's large
 English model; here every word counts that is no function word, no number, no
 unit and no adjective by its ending, which is near it, since most words of a
-title are tagged as proper nouns. And it counts each chosen option that fits
-any wanted one, so that two can fit one and the reward can pass 1; here no more
-options count than are wanted, as in the paper's formula.
+title are tagged as proper nouns.
 """
 
 import dataclasses
@@ -24,7 +24,6 @@ from graphgpo_jax.envs.text.webshop import word_lists
 from graphgpo_jax.envs.text.webshop.goods import Goal, Product
 
 _FUZZY_ABOVE = 85
-_EXACT_OPTIONS = ("size",)
 _ADJECTIVE_ENDINGS = ("able", "ible", "ful", "less", "ous", "ive", "proof")
 
 # 0 to 100: how much of one text's words another one has.
@@ -89,7 +88,7 @@ def reward(
     Reward.
   """
   attributes = _count_attributes(bought, goal, similarity)
-  options = _count_options(bought, chosen, goal, similarity)
+  options = _count_options(chosen, goal, similarity)
   price = bought.price <= goal.price_limit
   wanted = len(goal.attributes) + len(goal.options) + 1
   factor = type_factor(bought, goal.product)
@@ -163,20 +162,10 @@ def _count_attributes(
 
 
 def _count_options(
-  bought: Product,
-  chosen: Mapping[str, str],
-  goal: Goal,
-  similarity: Similarity,
+  chosen: Mapping[str, str], goal: Goal, similarity: Similarity
 ) -> int:
-  texts = _texts(bought)
-  wanted = [basic_colour(value) for value in goal.options]
-
-  def fits(name: str, value: str) -> bool:
-    if name.lower() in _EXACT_OPTIONS:
-      found = value in wanted
-    else:
-      found = any(similarity(one, value) > _FUZZY_ABOVE for one in wanted)
-    return found or any(value in text for text in texts)
-
-  count = sum(fits(name, basic_colour(one)) for name, one in chosen.items())
-  return min(count, len(wanted))
+  taken = [basic_colour(value) for value in chosen.values()]
+  return sum(
+    any(similarity(one, basic_colour(wanted)) > _FUZZY_ABOVE for one in taken)
+    for wanted in goal.options
+  )
