@@ -9,6 +9,9 @@ import pytest
 from graphgpo_jax.training import metrics
 from tests import binaries
 
+# Whole runs: test-all.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):

@@ -23,6 +23,7 @@ from tests import near_equal_oracle as oracle
 WORDS = st.text("abcde ", max_size=20)
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=80, deadline=None)
 @hypothesis.given(st.lists(st.text(max_size=9), max_size=6), st.integers(1, 9))
 def test_shingles_are_counted(texts, length):
@@ -69,6 +70,7 @@ def test_bands_that_cannot_keep_it():
   assert shingles.choose_bands(-0.5) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("similarity", [0.6, 0.8, 0.9])
 def test_signatures_meet_as_often_as_they_should(similarity):
   """Pairs of texts, each pair of other letters, all with the same J."""

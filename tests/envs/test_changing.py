@@ -13,6 +13,9 @@ from graphgpo_jax.envs.household import Household, expert_actions, rules
 from graphgpo_jax.envs.household import vocabulary as words
 from graphgpo_jax.envs.split import is_evaluation_side
 
+# Whole runs: test-all.
+pytestmark = pytest.mark.slow
+
 TASKS = 128
 
 

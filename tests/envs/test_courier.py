@@ -12,6 +12,9 @@ from graphgpo_jax.envs.household import Household, expert_actions, viewer
 from graphgpo_jax.envs.household import vocabulary as words
 from graphgpo_jax.envs.panels import make_panel, panel_sha256
 
+# Whole runs: test-all.
+pytestmark = pytest.mark.slow
+
 TASKS = 64
 
 

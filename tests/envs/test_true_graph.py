@@ -16,6 +16,9 @@ from graphgpo_jax.envs.sokoban import Sokoban, read_levels, shortest_solution
 from graphgpo_jax.envs.sokoban.types import cell_offsets, grids_of
 from tests import oracle
 
+# Whole runs: test-all.
+pytestmark = pytest.mark.slow
+
 WON, LOST = -1, -2
 # From 0: action 0 goes round in a loop, action 1 goes on, action 2 falls into a
 # hole (5); 3 has a dear way to the goal, 4 a free one; 6 ends the episode.

@@ -13,6 +13,9 @@ from graphgpo_jax.envs.household import Household
 from graphgpo_jax.rollouts import on_device
 from graphgpo_jax.training import mesh as mesh_lib
 
+# Whole runs: test-all.
+pytestmark = pytest.mark.slow
+
 TASKS, MEMBERS, HORIZON = 4, 8, 40
 SLIP = 0.4
 PARAMS = np.float32(0.1)

@@ -14,6 +14,9 @@ from graphgpo_jax.envs.household import vocabulary as words
 from graphgpo_jax.rollouts import on_device
 from graphgpo_jax.training import evaluation, update
 
+# Whole runs: test-all.
+pytestmark = pytest.mark.slow
+
 PLACES, THINGS, HORIZON = 4, 3, 10
 FAST_COST = 8.0
 

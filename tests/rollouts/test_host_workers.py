@@ -10,6 +10,9 @@ from graphgpo_jax.envs.text import types
 from graphgpo_jax.rollouts.host import factories, process, workers
 from tests.rollouts import text_corridor
 
+# Whole runs: test-all.
+pytestmark = pytest.mark.slow
+
 TextCorridor = text_corridor.TextCorridor
 
 

@@ -23,6 +23,9 @@ from graphgpo_jax.training import (
 )
 from tests.policy.acting import speaking
 
+# Whole runs: test-all.
+pytestmark = pytest.mark.slow
+
 WORLD = "tests.training.coin_world"
 STEPS = 5
 

@@ -19,6 +19,9 @@ from graphgpo_jax.training import (
 from graphgpo_jax.training import state as state_lib
 from tests.training import tiny
 
+# Whole runs: test-all.
+pytestmark = pytest.mark.slow
+
 POOL, UPDATES = 4, 5
 SEED = 1
 
