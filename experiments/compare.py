@@ -8,6 +8,7 @@ Writes `<estimator>-<seed>/metrics.jsonl` of every run, `results.json`,
 read and not repeated. `--estimators=all` takes every estimator there is.
 """
 
+import contextlib
 import json
 import time
 
@@ -142,7 +143,7 @@ def main(argv):
   bar = progress.Progress(total * len(runs), title="compare")
   curves: dict[str, dict[int, comparison.Curve]] = {name: {} for name in names}
   compiled = False
-  with bar.running():
+  with contextlib.closing(experiment), bar.running():
     for index, (name, seed) in enumerate(runs):
       place = folder / f"{name}-{seed}"
       path = place / "metrics.jsonl"
@@ -161,7 +162,6 @@ def main(argv):
         f"{name}, seed {seed}: success {curve[total]:.2f} at update {total}, "
         + (f"90 % at update {reached}" if reached is not None else "90 % never")
       )
-  experiment.close()
   text = _write(folder, config, curves, reference)
   print(f"\n{text}\n")
   print(

@@ -14,6 +14,7 @@ the way back. Which config keys must agree with the training's: the policy and
 `text.reading`.
 """
 
+import contextlib
 import json
 import pathlib
 import time
@@ -59,18 +60,18 @@ def main(argv):
       "expert to imitate"
     )
   started = time.monotonic()
-  found = warm_start.imitate_expert(
-    experiment,
-    _WORKDIR.value,
-    config,
-    episodes=_EPISODES.value,
-    stray=_STRAY.value,
-    epochs=_EPOCHS.value,
-    batch_size=_BATCH_SIZE.value,
-    optimizer=optax.adam(_LEARNING_RATE.value),
-    report=print,
-  )
-  experiment.close()
+  with contextlib.closing(experiment):
+    found = warm_start.imitate_expert(
+      experiment,
+      _WORKDIR.value,
+      config,
+      episodes=_EPISODES.value,
+      stray=_STRAY.value,
+      epochs=_EPOCHS.value,
+      batch_size=_BATCH_SIZE.value,
+      optimizer=optax.adam(_LEARNING_RATE.value),
+      report=print,
+    )
   found["seconds"] = time.monotonic() - started
   path = pathlib.Path(_WORKDIR.value) / "warm_start.json"
   path.write_text(json.dumps(found, indent=1) + "\n")

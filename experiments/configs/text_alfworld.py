@@ -5,6 +5,9 @@ python -m experiments.warm_start --config=experiments/configs/text_alfworld.py \
 
 python -m experiments.train --config=experiments/configs/text_alfworld.py \
   --config.init_from=runs/warm --workdir=runs/alfworld
+
+Wall time: not measured.
+To expect: not measured.
 """
 
 from graphgpo_jax.training import settings

@@ -2,6 +2,12 @@
 
 python -m experiments.train --config=experiments/configs/text_coin.py \
   --workdir=runs/text_coin
+
+Two games in turns, coin collector and Simon says; the policy is new.
+
+Wall time: not measured on a quiet machine.
+To expect: not measured. With longer games, success on the panel of the choices
+rose from 0.19 to 0.36 in 30 updates (one seed; BUILD_NOTES.md).
 """
 
 from graphgpo_jax.training import settings

@@ -110,9 +110,11 @@ def _attend_forward(query, key, value, mask):
 def _attend_backward(kept, slope):
   query, key, value, mask, output, normaliser = kept
   weights = jnp.exp(_scores(query, key, mask) - normaliser)
-  along = jnp.sum((slope * output).astype(jnp.float32), axis=-1, keepdims=True)
+  along = jnp.einsum(
+    "ngrlk,ngrlk->ngrl", slope, output, preferred_element_type=jnp.float32
+  )
   of_weights = _of_rows("ngrk,ngsk->ngrs", slope, value)
-  of_scores = (weights * (of_weights - along)).astype(query.dtype)
+  of_scores = (weights * (of_weights - along[..., None])).astype(query.dtype)
   weights = weights.astype(value.dtype)
   return (
     _of_rows("ngrs,ngsk->ngrk", of_scores, key).astype(query.dtype),

@@ -10,7 +10,7 @@ import ml_collections
 
 from graphgpo_jax.policy import language_model, lora, partition
 from graphgpo_jax.policy.pretrained import load
-from graphgpo_jax.training import config_keys, language_settings
+from graphgpo_jax.training import config_keys, settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +111,7 @@ def load_model(
     pretrained = load.load(
       given.path,
       dtype=config_keys.choose(
-        "model.param_dtype", given.param_dtype, language_settings.DTYPES
+        "model.param_dtype", given.param_dtype, settings.DTYPES
       ),
       sharding=None if mesh is None else partition.sharding_rule(mesh),
     )
@@ -129,8 +129,8 @@ def load_model(
   def module(**changes: Any) -> language_model.LanguageModel:
     shape = dataclasses.replace(
       pretrained.config.transformer,
-      dtype=language_settings.DTYPES[given.dtype],
-      param_dtype=language_settings.DTYPES[given.param_dtype],
+      dtype=settings.DTYPES[given.dtype],
+      param_dtype=settings.DTYPES[given.param_dtype],
       **changes,
     )
     return language_model.LanguageModel(

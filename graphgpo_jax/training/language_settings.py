@@ -2,10 +2,8 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 import ml_collections
 
-from graphgpo_jax import losses
 from graphgpo_jax.credit import estimators
 from graphgpo_jax.envs.text import registry
 from graphgpo_jax.policy.acting import prompts, tags
@@ -21,13 +19,6 @@ WEIGHS = {
   "sequence_mean_token_mean": language_loss.sequence_mean_token_mean_weights,
   "sequence_mean_token_sum": language_loss.sequence_mean_token_sum_weights,
 }
-KL_ESTIMATORS = {
-  "k1": losses.kl_k1,
-  "k2": losses.kl_k2,
-  "low_var_kl": losses.kl_k3,
-}
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-
 _OPEN_SECTIONS = ("environment", "estimator_options", "text.tasks")
 # The least that is possible.
 _LEAST = {
@@ -194,14 +185,14 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   prompt_spec(config)
   tag_spec(config)
   for name in ("dtype", "param_dtype"):
-    config_keys.choose(f"model.{name}", config.model[name], DTYPES)
+    config_keys.choose(f"model.{name}", config.model[name], settings.DTYPES)
   if config.model.param_dtype != "float32" and not config.model.lora_rank:
     raise ValueError(
       "config.model.param_dtype must be float32 where all parameters are "
       "trained (config.model.lora_rank=0): small updates would round to nothing"
     )
   config_keys.choose("loss.aggregate", config.loss.aggregate, WEIGHS)
-  config_keys.choose("loss.kl", config.loss.kl, KL_ESTIMATORS)
+  config_keys.choose("loss.kl", config.loss.kl, settings.KL_ESTIMATORS)
   if 0 < config.loss.dual_clip <= 1 or config.loss.dual_clip < 0:
     raise ValueError(
       "config.loss.dual_clip must exceed 1, or be 0 for none, got "
@@ -277,7 +268,7 @@ def loss_options(config: ml_collections.ConfigDict) -> dict[str, Any]:
     "dual_clip": given.dual_clip or None,
     "kl_coefficient": given.kl_coefficient,
     "entropy_coefficient": given.entropy_coefficient,
-    "kl": config_keys.choose("loss.kl", given.kl, KL_ESTIMATORS),
+    "kl": config_keys.choose("loss.kl", given.kl, settings.KL_ESTIMATORS),
     "importance_cap": given.importance_cap or None,
   }
 

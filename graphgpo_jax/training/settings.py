@@ -30,12 +30,12 @@ _AGGREGATES = {
   "sequence_mean_token_mean": losses.sequence_mean_token_mean,
   "sequence_mean_token_sum": losses.sequence_mean_token_sum,
 }
-_KL_ESTIMATORS = {
+KL_ESTIMATORS = {
   "k1": losses.kl_k1,
   "k2": losses.kl_k2,
   "low_var_kl": losses.kl_k3,
 }
-_DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -141,8 +141,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     raise ValueError("config key environment.name is missing")
   config_keys.check_least(config, _LEAST)
   config_keys.choose("loss.aggregate", config.loss.aggregate, _AGGREGATES)
-  config_keys.choose("loss.kl", config.loss.kl, _KL_ESTIMATORS)
-  config_keys.choose("policy.dtype", config.policy.dtype, _DTYPES)
+  config_keys.choose("loss.kl", config.loss.kl, KL_ESTIMATORS)
+  config_keys.choose("policy.dtype", config.policy.dtype, DTYPES)
   config_keys.choose("estimator", config.estimator, estimators.ESTIMATORS)
   for name, options in config.estimator_options.items():
     make_estimator(name, dict(options))
@@ -179,7 +179,7 @@ def policy_options(config: ml_collections.ConfigDict) -> dict[str, Any]:
   del options["mask_actions"]
   options["mlp_width"] = options["mlp_width"] or None
   options["dtype"] = config_keys.choose(
-    "policy.dtype", options["dtype"], _DTYPES
+    "policy.dtype", options["dtype"], DTYPES
   )
   return options
 
@@ -188,7 +188,7 @@ def loss_options(config: ml_collections.ConfigDict) -> dict[str, Any]:
   """Keywords of `optimise.make_optimise` that `config.loss` gives."""
   options = config.loss.to_dict()
   options["dual_clip"] = options["dual_clip"] or None
-  options["kl"] = config_keys.choose("loss.kl", options["kl"], _KL_ESTIMATORS)
+  options["kl"] = config_keys.choose("loss.kl", options["kl"], KL_ESTIMATORS)
   options["aggregate"] = config_keys.choose(
     "loss.aggregate", options["aggregate"], _AGGREGATES
   )

@@ -1,5 +1,6 @@
 """A run with a work directory: config, metrics, checkpoint, progress."""
 
+import contextlib
 import os
 from typing import Any
 
@@ -67,7 +68,8 @@ def train(
     played = experiment.open_log(folder)
   values: dict[str, float] = {}
   news: dict[str, float] = {}
-  with bar.running():
+  # Worlds of text have processes, which end whatever happens.
+  with contextlib.closing(experiment), bar.running():
     if first == config.num_updates:
       bar.write(f"{folder} holds the finished run: nothing left to train")
     for state, values in loop.iterate(
@@ -86,7 +88,6 @@ def train(
         checkpoints.save(step, state)
   writer.close()
   checkpoints.close()
-  experiment.close()
   return values
 
 
@@ -114,8 +115,8 @@ def evaluate(
   state = checkpoints.restore(like)
   checkpoints.close()
   key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-  panel = jax.device_get(experiment.evaluate(state.params, key))
-  experiment.close()
+  with contextlib.closing(experiment):
+    panel = jax.device_get(experiment.evaluate(state.params, key))
   return {
     "step": int(state.step),
     **{name: float(value) for name, value in panel.items()},

@@ -237,6 +237,25 @@ def test_attention_gradients_equal_the_librarys(attend):
   chex.assert_tree_all_finite(jax.jit(attend)(query, *pair, mask))
 
 
+def test_attention_in_bfloat16_sums_in_float32():
+  rng = np.random.default_rng(0)
+  arrays = rng.normal(size=(3, 2, 200, 2, 8)).astype(jnp.bfloat16)
+  mask = np.tril(np.ones((2, 1, 200, 200), bool))
+
+  def gradients(function, arrays):
+    def loss(*arrays):
+      return jnp.sum(jnp.sin(function(*arrays, mask).astype(jnp.float32)))
+
+    return jax.jit(jax.grad(loss, (0, 1, 2)))(*arrays)
+
+  found = gradients(attention.grouped_attention, arrays)
+  assert {leaf.dtype for leaf in found} == {np.dtype(jnp.bfloat16)}
+  exact = gradients(attention.dot_product_attention, arrays.astype(np.float32))
+  for one, other in zip(found, exact, strict=True):
+    error = np.abs(one.astype(np.float32) - other).max()
+    assert error < 0.02 * np.abs(other).max()
+
+
 def test_default_sizes():
   assert CONFIG.resolved_num_kv_heads == 4
   assert CONFIG.resolved_head_dim == 4
