@@ -6,12 +6,13 @@ python -m experiments.warm_start --config=experiments/configs/text_alfworld.py \
 python -m experiments.train --config=experiments/configs/text_alfworld.py \
   --config.init_from=runs/warm --workdir=runs/alfworld
 
-Plays tasks of the training side with the world's own expert (ALFWorld's
-planner, TextWorldExpress's gold paths), raises the probability of the expert's
-commands, plays the panel before and after, and writes a checkpoint. With
---stray=0.2 every fifth command or so is another one, so that the lessons tell
-the way back. Which config keys must agree with the training's: the policy and
-`text.reading`.
+Plays tasks of the training side with the world's own expert, raises the
+probability of the expert's commands, plays the panel before and after, and
+writes a checkpoint. ALFWorld has its planner; TextWorldExpress its gold paths,
+with --config.environment.gold_paths=True. With --stray=0.2 every fifth command
+or so is another one, so that the lessons tell the way back; a gold path, once
+left, cannot be asked for again. Which config keys must agree with the
+training's: the policy and `text.reading`.
 """
 
 import contextlib

@@ -20,6 +20,8 @@ def get_config():
   config.eval_every = 5
   config.environment.name = "textworld_express"
   config.environment.max_steps = 15
+  # For experiments.warm_start: the expert is the game's gold path.
+  config.environment.gold_paths = False
   config.panel.size = 64
   config.text.max_steps = 15
   config.text.tasks.coin = {

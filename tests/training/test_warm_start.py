@@ -5,6 +5,7 @@ import numpy as np
 import optax
 import pytest
 
+from graphgpo_jax.envs.text import types
 from graphgpo_jax.policy.acting import reading
 from graphgpo_jax.rollouts.host import expert
 from graphgpo_jax.training import (
@@ -57,6 +58,13 @@ def test_who_cannot_be_asked():
 
   with pytest.raises(ValueError, match="'silent' has no expert"):
     expert.play_expert(Silent(), ["coin-0"], seed=0, max_steps=3)
+
+
+def test_an_expert_without_a_command_is_named():
+  environment = coin_world.make()
+  environment.plan = lambda: []
+  with pytest.raises(types.TextWorldError, match="'coin-0'.*no command"):
+    expert.play_expert(environment, ["coin-0"], seed=0, max_steps=3)
 
 
 SPEC = reading.ReadingSpec(vocabulary_size=100, max_tokens=16, max_commands=4)

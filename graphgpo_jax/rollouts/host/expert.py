@@ -54,7 +54,8 @@ def play_expert(
 
   Raises:
     ValueError: the world has no expert, or `stray` is not in [0, 1).
-    TextWorldError: the engine or its planner failed.
+    TextWorldError: the engine or its planner failed, or the expert does not
+      know how to go on.
   """
   if not hasattr(environment, "plan"):
     raise ValueError(
@@ -73,6 +74,11 @@ def play_expert(
     while not now.done and len(turns) < max_steps:
       # A plan holds until something else than its next command was done.
       ahead = ahead or list(environment.plan())
+      if not ahead:
+        raise types.TextWorldError(
+          f"task {task_id!r}: the expert has no command, but the episode is "
+          "not over"
+        )
       best = ahead.pop(0)
       lessons.append(
         Lesson(episodes.Context(plan, seed, now, tuple(turns)), best)
