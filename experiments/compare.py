@@ -3,9 +3,10 @@
 python -m experiments.compare --config=experiments/configs/household.py \
   --estimators=graphgpo,gigpo,grpo --seeds=0,1,2 --workdir=runs/compare
 
-Writes `<estimator>-<seed>/metrics.jsonl` of every run, `results.json`,
-`table.md` and `curves.png`. Runs that the workdir holds in full already are
-read and not repeated. `--estimators=all` takes every estimator there is.
+Writes `<estimator>-<seed>/metrics.jsonl` of every run and the steps that
+`config.keep` keeps beside it, `results.json`, `table.md` and `curves.png`. Runs
+that the workdir holds in full already are read and not repeated.
+`--estimators=all` takes every estimator there is.
 """
 
 import contextlib
@@ -59,8 +60,12 @@ def _run(experiment, estimator, seed, folder, bar, done):
   start = loop.initial_state(experiment, seed)
   if experiment.config.init_from:
     start = warm_start.start_from(experiment.config.init_from, start)
+  # Of text worlds a comparison keeps no episodes.
+  keep = None
+  if isinstance(experiment, settings.Experiment):
+    keep = experiment.open_log(folder)
   for state, values in loop.iterate(
-    experiment, start, seed=seed, estimator=estimator
+    experiment, start, seed=seed, estimator=estimator, keep=keep
   ):
     step = int(state.step)
     writer.write(step, values)

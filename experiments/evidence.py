@@ -22,7 +22,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments import choices, evidence_worlds, running
+from experiments import PACKAGE, choices, evidence_worlds, running
 from graphgpo_jax.credit import estimators
 from graphgpo_jax.report import curves as curves_lib
 from graphgpo_jax.report import evidence, intervals
@@ -84,7 +84,7 @@ def _arguments(folder, world, names, seeds):
   reference = [_REFERENCE.value] if _REFERENCE.value in names else []
   return [
     "-m",
-    "experiments.compare",
+    f"{PACKAGE}.compare",
     f"--config={_WORLDS_FILE.value}:{world}",
     f"--estimators={','.join(names)}",
     f"--seeds={','.join(map(str, seeds))}",
@@ -95,11 +95,14 @@ def _arguments(folder, world, names, seeds):
 
 def _read_attempts(folder):
   try:
-    return json.loads((folder / _ATTEMPTS).read_text())
+    found = json.loads((folder / _ATTEMPTS).read_text())
   except FileNotFoundError:
     return {}
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(f"{folder / _ATTEMPTS} is not JSON: {error}") from error
+  if not isinstance(found, dict):
+    raise ValueError(f"{folder / _ATTEMPTS} holds no JSON object")
+  return found
 
 
 def _note(folder, world, outcome):
@@ -235,7 +238,7 @@ def _report(folder, table, asked, wanted):
   runs = [run for world in gathered for run in world.wanted]
   words = [
     "-m",
-    "experiments.evidence",
+    f"{PACKAGE}.evidence",
     f"--workdir={_WORKDIR.value}",
     f"--worlds={','.join(worlds)}",
     f"--estimators={','.join(dict.fromkeys(name for name, _ in runs))}",
@@ -259,7 +262,8 @@ def main(argv):
   """Runs the binary."""
   running.refuse_arguments(argv)
   folder = pathlib.Path(_WORKDIR.value)
-  table = evidence_worlds.load_module(pathlib.Path(_WORLDS_FILE.value)).WORLDS
+  worlds_file = pathlib.Path(running.find_config(_WORLDS_FILE.value))
+  table = evidence_worlds.load_module(worlds_file).WORLDS
   worlds = _worlds(table, folder)
   curves_lib.require_matplotlib()
   if _REPORT_ONLY.value:

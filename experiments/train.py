@@ -5,7 +5,10 @@ python -m experiments.train --config=experiments/configs/household.py \
 
 Any key of the config can be set on the command line, for instance
 --config.estimator=gigpo or --config.estimator_options.graphgpo.omega=0.5. The
-same command goes on with a run that was stopped.
+same command goes on with a run that was stopped, be it by Ctrl-C, SIGTERM, a
+preemption or kill -9. On several hosts each runs the same command, see
+--distributed and experiments/launch; --config.mesh.data=0 takes all of their
+devices.
 """
 
 import json
@@ -13,8 +16,8 @@ import json
 from absl import flags, logging
 from ml_collections import config_flags
 
-from experiments import running
-from graphgpo_jax.training import settings, trainer
+from experiments import joining, running
+from graphgpo_jax.training import distributed, profiling, settings, trainer
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "The run's config file.", lock_config=True
@@ -30,19 +33,52 @@ _EVALUATE = flags.DEFINE_bool(
   False,
   "Play the panel with the newest checkpoint of the workdir and train nothing.",
 )
+_RESUME_FROM = flags.DEFINE_string(
+  "resume_from",
+  "",
+  "Workdir of another run whose whole state, optimiser and number of updates "
+  "included, a fresh run starts from.",
+)
+_COMPILE_CACHE_DIR = flags.DEFINE_string(
+  "compile_cache_dir",
+  None,
+  "Folder for compiled programs, so that a restart does not compile again; "
+  "compile_cache in the workdir by default, none with an empty name.",
+)
+_PROFILE_STEPS = flags.DEFINE_string(
+  "profile_steps",
+  "",
+  "Updates of which a trace is written to profile in the workdir: 10:15 for "
+  "updates 10 to 14.",
+)
 
 
 def main(argv):
   """Runs the binary."""
   running.refuse_arguments(argv)
+  # Before anything else of jax. What is not sound is refused once all agree.
+  joining.join(
+    _CONFIG.value,
+    workdir=_WORKDIR.value,
+    evaluate=_EVALUATE.value,
+    resume_from=_RESUME_FROM.value,
+  )
   settings.check_config(_CONFIG.value)
-  running.split_cpu(_CONFIG.value)
   if _EVALUATE.value:
-    print(json.dumps(trainer.evaluate(_CONFIG.value, _WORKDIR.value)))
+    found = trainer.evaluate(_CONFIG.value, _WORKDIR.value)
+    if distributed.is_main():
+      print(json.dumps(found))
     return
-  last = trainer.train(_CONFIG.value, _WORKDIR.value)
-  if last:
-    logging.info("last update: %s", json.dumps(last))
+  running.cache_compiled(_WORKDIR.value, _COMPILE_CACHE_DIR.value)
+  last = trainer.train(
+    _CONFIG.value,
+    _WORKDIR.value,
+    resume_from=_RESUME_FROM.value,
+    profile_steps=profiling.parse_steps(_PROFILE_STEPS.value),
+  )
+  logging.info("last update: %s", json.dumps(last))
+  # A run that was asked to stop may not have played it.
+  if "eval/success" in last and distributed.is_main():
     print(
       f"success on the panel: {last['eval/success']:.3f} sampled, "
       f"{last['eval/success_greedy']:.3f} greedy; metrics, TensorBoard events "

@@ -16,7 +16,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from experiments import running
-from graphgpo_jax.training import language_trainer
+from graphgpo_jax.training import language_trainer, profiling
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "The run's config file.", lock_config=True
@@ -27,14 +27,47 @@ _WORKDIR = flags.DEFINE_string(
   "Folder of the run: config, metrics, checkpoints, rollouts.",
   required=True,
 )
+_RESUME_FROM = flags.DEFINE_string(
+  "resume_from",
+  "",
+  "Workdir of another run whose whole state, optimiser and number of updates "
+  "included, a fresh run starts from.",
+)
+_COMPILE_CACHE_DIR = flags.DEFINE_string(
+  "compile_cache_dir",
+  None,
+  "Folder for compiled programs, so that a restart does not compile again; "
+  "compile_cache in the workdir by default, none with an empty name.",
+)
+_PROFILE_STEPS = flags.DEFINE_string(
+  "profile_steps",
+  "",
+  "Updates of which a trace is written to profile in the workdir: 10:15 for "
+  "updates 10 to 14.",
+)
+_EVALUATE = flags.DEFINE_bool(
+  "evaluate",
+  False,
+  "Play the panel with the newest checkpoint of the workdir and train nothing.",
+)
 
 
 def main(argv):
   """Runs the binary."""
   running.refuse_arguments(argv)
-  last = language_trainer.train(_CONFIG.value, _WORKDIR.value)
-  if last:
-    logging.info("last update: %s", json.dumps(last))
+  profiling.parse_steps(_PROFILE_STEPS.value)
+  if _EVALUATE.value:
+    print(json.dumps(language_trainer.evaluate(_CONFIG.value, _WORKDIR.value)))
+    return
+  running.cache_compiled(_WORKDIR.value, _COMPILE_CACHE_DIR.value)
+  last = language_trainer.train(
+    _CONFIG.value,
+    _WORKDIR.value,
+    resume_from=_RESUME_FROM.value,
+    profile_steps=profiling.parse_steps(_PROFILE_STEPS.value),
+  )
+  logging.info("last update: %s", json.dumps(last))
+  if "rollout/success" in last:
     told = f"success in training: {last['rollout/success']:.3f}"
     if "eval/success" in last:
       told += f", on the panel: {last['eval/success']:.3f}"

@@ -340,8 +340,8 @@ def policy_loss(
 ) -> tuple[chex.Array, dict[str, chex.Array]]:
   """Clipped surrogate, KL penalty and entropy bonus in one scalar.
 
-  loss = agg(surrogate) + kl_coefficient * agg(kl)
-         - entropy_coefficient * agg(entropy)
+    loss = agg(surrogate) + kl_coefficient * agg(kl)
+           - entropy_coefficient * agg(entropy)
 
   Args:
     log_prob: float [..., L], under the policy being trained.
@@ -357,7 +357,7 @@ def policy_loss(
     kl_coefficient: weight of the KL penalty; a float, or a float [] array.
     entropy_coefficient: weight of the bonus; a float, or a float [] array.
     kl: (log_prob, reference_log_prob) -> estimate per token.
-    aggregate: (values, mask, *, axis_name) -> scalar.
+    aggregate: `(values, mask, *, axis_name) -> scalar`.
     axis_name: as in `token_mean`.
 
   Returns:

@@ -35,7 +35,11 @@ def write_config(path, *, updates=3, checkpoint_every=0):
   )
 
 
-def start(place, binary, *arguments):
+# Compiling is most of what such a run does, and a user's result the same.
+FAST = "--xla_backend_optimization_level=0"
+
+
+def start(place, binary, *arguments, xla_flags=FAST):
   """A process; those of one folder share what they compile."""
   environment = dict(
     os.environ,
@@ -44,7 +48,7 @@ def start(place, binary, *arguments):
     JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
   )
   # One device, as a user has it, and not the eight of these tests.
-  environment.pop("XLA_FLAGS", None)
+  environment["XLA_FLAGS"] = xla_flags
   return subprocess.Popen(
     [sys.executable, "-m", f"experiments.{binary}", *arguments],
     cwd=ROOT,

@@ -1,6 +1,8 @@
 """Every test runs on the CPU, split into eight devices."""
 
+import gc
 import os
+import pathlib
 
 # Both must stand before jax starts its backend; a caller's own choice stays.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -9,3 +11,20 @@ if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
   os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + f" {_DEVICES}=8"
   ).strip()
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+_STATM = pathlib.Path("/proc/self/statm")
+_MOST_BYTES = 2 * 2**30
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+  """What thousands of tests compile is more than a machine's memory."""
+  yield
+  if _STATM.exists():
+    pages = int(_STATM.read_text().split()[1])
+    if pages * os.sysconf("SC_PAGE_SIZE") > _MOST_BYTES:
+      jax.clear_caches()
+      gc.collect()

@@ -67,6 +67,7 @@ def test_train_leaves_its_files(trained):
     "checkpoints",
     "config.json",
     "metrics.jsonl",
+    "rollouts",
     "tensorboard",
   }
   config = json.loads((folder / "config.json").read_text())

@@ -5,12 +5,14 @@ import pathlib
 
 import pytest
 
-from graphgpo_jax.training import language_settings
+from graphgpo_jax.training import language_settings, text_settings
 
 # Omega, tokens of a prompt, steps of an episode, published success.
 RECIPES = {
   "text_alfworld_qwen_1_5b": (0.1, 2048, 50, "92.7"),
   "text_alfworld_qwen_7b": (0.1, 2048, 50, "95.3"),
+  "text_sokoban_qwen_1_5b": (0.8, 2048, 15, "87.0"),
+  "text_sokoban_qwen_7b": (0.8, 2048, 15, "87.0"),
   "text_webshop_qwen_1_5b": (0.2, 5120, 15, "78.7"),
   "text_webshop_qwen_7b": (0.2, 5120, 15, "80.3"),
 }
@@ -45,6 +47,14 @@ def test_the_recipe(name):
   assert (rollout.tasks_per_update, rollout.rollouts_per_task) == (16, 8)
   assert config.optimizer.learning_rate == 1e-6 and config.num_updates == 150
   assert (config.loss.kl_coefficient, config.loss.kl) == (0.01, "low_var_kl")
+
+
+def test_the_rooms_of_a_run_are_the_recipes():
+  config = load("text_sokoban_qwen_7b").get_config()
+  (tasks,) = text_settings.task_sets(config, side="train")
+  assert tasks[0] == "train/boxes=2,height=6,solution=15,width=6/0"
+  panel = text_settings.panel(config)
+  assert len(panel) == 128 and not set(panel) & set(tasks)
 
 
 def test_the_shops_files_are_named_once():

@@ -18,11 +18,16 @@ _EXAMPLES = re.findall(
 
 
 def _example(index):
-  # The engines of text worlds are packages of an extra.
-  in_extra = "graphgpo_jax.envs.text" in _EXAMPLES[index][0]
-  return pytest.param(
-    index, marks=[pytest.mark.extra("text")] if in_extra else []
-  )
+  # What an example imports may be of an extra.
+  marks = [
+    pytest.mark.extra(extra)
+    for extra, package in (
+      ("text", "graphgpo_jax.envs.text"),
+      ("gym", "import gymnasium"),
+    )
+    if package in _EXAMPLES[index][0]
+  ]
+  return pytest.param(index, marks=marks)
 
 
 def test_has_examples():

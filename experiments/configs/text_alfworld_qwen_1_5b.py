@@ -11,9 +11,6 @@ plays the project's own games instead, which are other tasks.
 Wall time: not measured; nobody has run this config yet.
 To expect: the published result is 92.7 % success (GraphGPO, arXiv 2605.26684).
 It is the number to reach, not one that was reached here.
-
-The recipe's third world, Sokoban in text (omega 0.80, published 87.0), has no
-config yet: this package's Sokoban is no text world.
 """
 
 from graphgpo_jax.training import language_settings

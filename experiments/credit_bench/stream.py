@@ -6,7 +6,7 @@ import sys
 import tempfile
 from typing import Any
 
-from experiments import bench_machine, logs
+from experiments import PACKAGE, bench_machine, logs
 from experiments.credit_bench import memory
 from experiments.credit_bench.options import Options
 
@@ -44,7 +44,7 @@ def measure(options: Options) -> dict[str, Any]:
     )
     found = memory.run_command(
       [
-        *(sys.executable, "-m", "experiments.assign_credit"),
+        *(sys.executable, "-m", f"{PACKAGE}.assign_credit"),
         *(f"--rollouts={log}", f"--output={credit}"),
       ]
     )

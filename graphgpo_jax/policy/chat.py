@@ -4,6 +4,7 @@ import datetime
 import json
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,20 @@ from graphgpo_jax.policy import tokenizer as tokenizer_lib
 TEMPLATE_FILE = "chat_template.jinja"
 
 # What a template that is at fault may raise beside jinja2's own errors.
-_FAULTS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError)
+_FAULTS = (
+  TypeError,
+  ValueError,
+  LookupError,
+  ArithmeticError,
+  AttributeError,
+  RecursionError,
+)
+# Characters or entries that a template may make by one multiplication, and the
+# largest power: a short file shall not fill the memory.
+_MOST_COPIES = 2**20
+_MOST_BITS = 2**12
+# A width or precision of more digits, or one that is a variable.
+_WIDE = re.compile(r"%[^a-zA-Z%]*(\d{5}|\*)")
 
 
 class ChatTemplate:
@@ -39,12 +53,14 @@ class ChatTemplate:
       ValueError: it is no template.
       ImportError: jinja2 is not installed.
     """
+    if not isinstance(source, str):
+      raise ValueError(f"chat template: expected a text, got {source!r:.60}")
     self.source = source
     self._special_tokens = dict(special_tokens or {})
     self._jinja2 = lm_extra.require("jinja2", "a chat template")
     try:
       self._template = _environment().from_string(source)
-    except self._jinja2.TemplateError as error:
+    except (self._jinja2.TemplateError, *_FAULTS) as error:
       raise ValueError(f"chat template: {error}") from error
 
   @classmethod
@@ -61,7 +77,12 @@ class ChatTemplate:
     """
     directory = pathlib.Path(directory)
     if (directory / TEMPLATE_FILE).is_file():
-      source = (directory / TEMPLATE_FILE).read_text(encoding="utf-8")
+      try:
+        source = (directory / TEMPLATE_FILE).read_text(encoding="utf-8")
+      except UnicodeDecodeError as error:
+        raise ValueError(
+          f"{directory / TEMPLATE_FILE}: no text: {error}"
+        ) from error
       return cls(source, special_tokens)
     settings = directory / tokenizer_lib.SETTINGS_FILE
     if not settings.is_file():
@@ -69,8 +90,11 @@ class ChatTemplate:
     found = json_files.read_object(settings).get("chat_template")
     if isinstance(found, list):
       # Several by name; this is the one of plain conversations.
-      named = {one.get("name"): one.get("template") for one in found}
-      found = named.get("default")
+      named = [one for one in found if isinstance(one, dict)]
+      found = next(
+        (one.get("template") for one in named if one.get("name") == "default"),
+        None,
+      )
     return None if found is None else cls(found, special_tokens)
 
   @classmethod
@@ -124,11 +148,40 @@ class ChatTemplate:
       raise ValueError(f"chat template: {error}") from error
 
 
+def _check_size(operator: str, left: Any, right: Any) -> None:
+  """Refuses what would make very long texts, lists or numbers."""
+  if operator == "%" and isinstance(left, str) and _WIDE.search(left):
+    raise ValueError(f"{left!r:.60} asks for too wide a text")
+  if (
+    operator == "**"
+    and isinstance(left, int)
+    and isinstance(right, int)
+    and left.bit_length() * right > _MOST_BITS
+  ):
+    raise ValueError(f"{left} ** {right} is too large a number")
+  if operator == "*":
+    for one, times in ((left, right), (right, left)):
+      if (
+        isinstance(one, (str, list, tuple))
+        and isinstance(times, int)
+        and len(one) * times > _MOST_COPIES
+      ):
+        raise ValueError(f"{len(one)} entries {times} times are too many")
+
+
 def _environment() -> Any:
   """What templates of Hugging Face expect to find."""
   jinja2 = lm_extra.require("jinja2", "a chat template")
   sandbox = lm_extra.require("jinja2.sandbox", "a chat template")
-  environment = sandbox.ImmutableSandboxedEnvironment(
+
+  class Environment(sandbox.ImmutableSandboxedEnvironment):  # type: ignore[name-defined]
+    intercepted_binops = frozenset(["*", "**", "%"])
+
+    def call_binop(self, context, operator, left, right):
+      _check_size(operator, left, right)
+      return super().call_binop(context, operator, left, right)
+
+  environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
     extensions=["jinja2.ext.loopcontrols"],

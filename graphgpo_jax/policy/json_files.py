@@ -21,7 +21,7 @@ def read_object(path: pathlib.Path) -> dict[str, Any]:
     raise ValueError(f"{path.parent}: {path.name} is missing")
   try:
     found = json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(f"{path}: no JSON: {error}") from error
   if not isinstance(found, dict):
     raise ValueError(f"{path}: a JSON object was expected")

@@ -1,9 +1,10 @@
-"""A language model's arrays over a mesh of devices.
+"""A model's arrays over a mesh of devices.
 
 Three axes: `data` and `fsdp` divide the rows of a batch, `fsdp` and `tensor`
-the weights. One table says how, by the end of a parameter's path; the compiler
-(GSPMD) derives everything between and puts in the communication, so a model
-computes on a mesh what it computes on one device, whatever stands in the table.
+the weights. One table for a family of models says how, by the end of a
+parameter's path (`partition_rules`); the compiler (GSPMD) derives everything
+between and puts in the communication, so a model computes on a mesh what it
+computes on one device, whatever stands in the table.
 """
 
 import contextlib
@@ -22,54 +23,22 @@ from jax.sharding import (
   PartitionSpec,
 )
 
-from graphgpo_jax.policy import kv_cache
+from graphgpo_jax.policy import kv_cache, partition_rules
 
-DATA = "data"
-FSDP = "fsdp"
-TENSOR = "tensor"
+DATA = partition_rules.DATA
+FSDP = partition_rules.FSDP
+TENSOR = partition_rules.TENSOR
 AXES = (DATA, FSDP, TENSOR)
 # Explicit axes, now jax's default, break a stock Linen transformer.
 _AUTO = (AxisType.Auto,) * len(AXES)
 
 # What the rows of a batch are divided over.
-ROWS = PartitionSpec((DATA, FSDP))
+ROW_AXES = (DATA, FSDP)
+ROWS = PartitionSpec(ROW_AXES)
 
-# The first whose pattern ends a parameter's path; an entry per axis.
-#
-# A pair of projections is cut across its inner size by `tensor`, columns of the
-# first and rows of the second, so that only the second's sum is communicated;
-# `fsdp` cuts the other axis, and its parts are put together where they are
-# used.
-#
-# qkv and gate_up are several projections side by side, and `tensor` cuts their
-# columns without regard to where one ends: a device computes other columns than
-# those of the heads that it attends with, and the activations change places.
-# The alternative is to leave these columns whole on every device of `tensor`.
-# It would then multiply as many pairs as the model is wide for each number that
-# it need not fetch, and hold most of a layer's weights, with their gradients
-# and an optimiser's moments; and in decoding it would read them all.
-RULES: tuple[tuple[str, PartitionSpec], ...] = (
-  ("embedding/table", PartitionSpec(TENSOR, FSDP)),
-  ("head/kernel", PartitionSpec(FSDP, TENSOR)),
-  ("attention/qkv/kernel", PartitionSpec(FSDP, TENSOR)),
-  ("attention/qkv/bias", PartitionSpec(TENSOR)),
-  ("attention/out/kernel", PartitionSpec(TENSOR, FSDP)),
-  ("attention/out/bias", PartitionSpec(None)),
-  ("mlp/gate_up/kernel", PartitionSpec(FSDP, TENSOR)),
-  ("mlp/down/kernel", PartitionSpec(TENSOR, FSDP)),
-  ("*norm/scale", PartitionSpec(None)),
-  # Adapters are cut as their weights are, but never along the rank; and the
-  # narrow B of a part stays whole where several are put side by side, since
-  # moving its columns to their places would take a message each.
-  ("attention/qkv/[qkv]/a", PartitionSpec(FSDP, None)),
-  ("attention/qkv/[qkv]/b", PartitionSpec(None, None)),
-  ("attention/out/out/a", PartitionSpec(TENSOR, None)),
-  ("attention/out/out/b", PartitionSpec(None, FSDP)),
-  ("mlp/gate_up/*/a", PartitionSpec(FSDP, None)),
-  ("mlp/gate_up/*/b", PartitionSpec(None, None)),
-  ("mlp/down/down/a", PartitionSpec(TENSOR, None)),
-  ("mlp/down/down/b", PartitionSpec(None, FSDP)),
-)
+Rules = partition_rules.Rules
+# The table of whoever names no other.
+RULES = partition_rules.LANGUAGE_MODEL
 
 
 def make_mesh(
@@ -79,7 +48,7 @@ def make_mesh(
   *,
   devices: Sequence[jax.Device] | None = None,
 ) -> Mesh:
-  """A mesh for a language model.
+  """A mesh for a model.
 
   Args:
     data: parts of the batch, each with all of the weights.
@@ -119,7 +88,7 @@ def mesh_of(tree: Any) -> Mesh | None:
     if isinstance(mesh, Mesh) and _has_axes(mesh):
       if mesh.axis_types != _AUTO:
         raise ValueError(
-          f"the axes {AXES} of a language model's mesh must be of type Auto; "
+          f"the axes {AXES} of a model's mesh must be of type Auto; "
           "see partition.make_mesh"
         )
       return mesh
@@ -131,31 +100,33 @@ def _has_axes(mesh: Mesh | AbstractMesh) -> bool:
 
 
 def sharding_rule(
-  mesh: Mesh,
+  mesh: Mesh, *, rules: Rules = RULES
 ) -> Callable[[tuple[str, ...], tuple[int, ...]], NamedSharding]:
-  """The table as a function, such as `pretrained.load` takes.
+  """A table as a function, such as `pretrained.load` takes.
 
   Args:
     mesh: of `make_mesh`.
+    rules: the table of the model's family.
 
   Returns:
     `rule(path, shape) -> sharding`, which raises as `shardings` does.
   """
 
   def rule(path: tuple[str, ...], shape: tuple[int, ...]) -> NamedSharding:
-    return NamedSharding(mesh, _spec(mesh, "/".join(path), shape))
+    return NamedSharding(mesh, _spec(mesh, "/".join(path), shape, rules))
 
   return rule
 
 
-def shardings(mesh: Mesh, tree: Any) -> Any:
-  """Where the arrays of a tree belong, by the table.
+def shardings(mesh: Mesh, tree: Any, *, rules: Rules = RULES) -> Any:
+  """Where the arrays of a tree belong, by a table.
 
   Args:
     mesh: of `make_mesh`.
     tree: arrays, or whatever has a shape, in trees of parameters or adapters
       with anything around them, as in a training state with its optimiser's
       moments. Numbers without an axis go to every device.
+    rules: the table of the model's family.
 
   Returns:
     A tree like it of shardings.
@@ -171,19 +142,22 @@ def shardings(mesh: Mesh, tree: Any) -> Any:
         mesh,
         jax.tree_util.keystr(path, simple=True, separator="/"),
         leaf.shape,
+        rules,
       ),
     ),
     tree,
   )
 
 
-def _spec(mesh: Mesh, path: str, shape: tuple[int, ...]) -> PartitionSpec:
+def _spec(
+  mesh: Mesh, path: str, shape: tuple[int, ...], rules: Rules
+) -> PartitionSpec:
   if not shape:
     return PartitionSpec()
   spec = next(
     (
       spec
-      for pattern, spec in RULES
+      for pattern, spec in rules
       if fnmatch.fnmatchcase("/" + path, "*/" + pattern)
     ),
     None,
@@ -208,9 +182,9 @@ def _spec(mesh: Mesh, path: str, shape: tuple[int, ...]) -> PartitionSpec:
   return PartitionSpec(*names)
 
 
-def place(mesh: Mesh, tree: Any) -> Any:
-  """Puts parameters, or a state that holds them, where the table says."""
-  return jax.device_put(tree, shardings(mesh, tree))
+def place(mesh: Mesh, tree: Any, *, rules: Rules = RULES) -> Any:
+  """Puts parameters, or a state that holds them, where a table says."""
+  return jax.device_put(tree, shardings(mesh, tree, rules=rules))
 
 
 def num_row_parts(mesh: Mesh | None) -> int:

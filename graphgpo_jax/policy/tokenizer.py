@@ -70,7 +70,10 @@ class Tokenizer:
     special: dict[str, str] = {}
     for name in (OLD_SETTINGS_FILE, SETTINGS_FILE):
       if (directory / name).is_file():
-        special |= _special_tokens(json_files.read_object(directory / name))
+        try:
+          special |= _special_tokens(json_files.read_object(directory / name))
+        except UnicodeEncodeError as error:
+          raise ValueError(f"{directory / name}: no text: {error}") from error
     return cls(backend, special_tokens=special, where=str(path))
 
   @classmethod
@@ -86,12 +89,12 @@ class Tokenizer:
         words or merges are missing.
       ImportError: tokenizers is not installed.
     """
-    tokens = _gguf_value(metadata, "tokens", where)
+    tokens = _gguf_texts(metadata, "tokens", where)
     backend = _gguf_backend(metadata, tokens, where)
     special = {}
     for role, name in zip(_ROLES, _GGUF_ROLES, strict=True):
       index = metadata.get(f"tokenizer.ggml.{name}_token_id")
-      if index is not None and index < len(tokens):
+      if type(index) is int and 0 <= index < len(tokens):
         special[role] = tokens[index]
     return cls(backend, special_tokens=special, where=where)
 
@@ -155,9 +158,17 @@ class Tokenizer:
 
 
 def gguf_eos_ids(metadata: Mapping[str, Any]) -> tuple[int, ...]:
-  """Ids of the tokens that end a text or a turn, by a GGUF file's metadata."""
+  """Ids of the tokens that end a text or a turn, by a GGUF file's metadata.
+
+  Raises:
+    ValueError: one is no whole number.
+  """
   keys = ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
-  found = [int(metadata[key]) for key in keys if key in metadata]
+  found = [metadata[key] for key in keys if key in metadata]
+  if not all(type(index) is int for index in found):
+    raise ValueError(
+      f"{' or '.join(keys)} is no whole number, got {found!r:.60}"
+    )
   return tuple(dict.fromkeys(found))
 
 
@@ -168,6 +179,7 @@ def _special_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
     # Either the text, or an object that has it as "content".
     text = value.get("content") if isinstance(value, dict) else value
     if isinstance(text, str):
+      text.encode()  # JSON may hold halves of characters, which no token is.
       found[role] = text
   return found
 
@@ -177,6 +189,13 @@ def _gguf_value(metadata: Mapping[str, Any], key: str, where: str) -> Any:
   if key not in metadata:
     raise ValueError(f"{where}: {key} is missing")
   return metadata[key]
+
+
+def _gguf_texts(metadata: Mapping[str, Any], key: str, where: str) -> list[str]:
+  found = _gguf_value(metadata, key, where)
+  if not isinstance(found, list) or not set(map(type, found)) <= {str}:
+    raise ValueError(f"{where}: tokenizer.ggml.{key} is no list of texts")
+  return found
 
 
 def _gguf_backend(
@@ -197,8 +216,10 @@ def _gguf_backend(
     )
   # Byte-level tokens hold no space, so the first one parts the pair.
   merges = [
-    tuple(pair.split(" ", 1)) for pair in _gguf_value(metadata, "merges", where)
+    tuple(pair.split(" ", 1)) for pair in _gguf_texts(metadata, "merges", where)
   ]
+  if not all(map((2).__eq__, map(len, merges))):
+    raise ValueError(f"{where}: tokenizer.ggml.merges holds more than pairs")
   try:
     model = tokenizers.models.BPE(
       vocab={token: index for index, token in enumerate(tokens)},
@@ -213,6 +234,8 @@ def _gguf_backend(
   backend.pre_tokenizer = _pre_tokenizer(tokenizers.pre_tokenizers, cut)
   backend.decoder = tokenizers.decoders.ByteLevel()
   kinds = metadata.get("tokenizer.ggml.token_type", ())
+  if not isinstance(kinds, (list, tuple)):
+    raise ValueError(f"{where}: tokenizer.ggml.token_type is no list")
   for token, kind in zip(tokens, kinds, strict=False):
     if kind in (_CONTROL, _USER_DEFINED):
       special = kind == _CONTROL

@@ -36,6 +36,10 @@ class Rollouts:
   cost: chex.Array | None = None
   # uint32 [B, 2], fingerprint of each task; None: not known.
   task_key: chex.Array | None = None
+  # Leaves [B, ...], the tasks, and uint32 [B, ...], the data of the keys that
+  # they were played with, from which `replay` has every state; None: not known.
+  task: Any = None
+  play_key: chex.Array | None = None
 
 
 def sample_action(keys: chex.PRNGKey, logits: chex.Array) -> chex.Array:
@@ -73,6 +77,44 @@ def _apply_in_chunks(apply_fn, params, observation, alive, chunk_size):
   return jax.lax.while_loop(
     lambda carry: carry[0] < count, add_chunk, (jnp.int32(0), empty)
   )[1]
+
+
+def start_rollouts(
+  environment: types.Environment,
+  tasks: Any,
+  keys: chex.PRNGKey,
+  *,
+  rollouts_per_task: int,
+) -> tuple[Any, types.Observation, chex.PRNGKey]:
+  """Where M rollouts of each of B tasks start.
+
+  Args:
+    environment: as for `collect_rollouts`.
+    tasks: as for `collect_rollouts`.
+    keys: as for `collect_rollouts`.
+    rollouts_per_task: M.
+
+  Returns:
+    States and observations, leaves [B * M, ...], and PRNG keys [B * M] of what
+    each rollout draws.
+  """
+  num_rollouts = jax.tree.leaves(tasks)[0].shape[0] * rollouts_per_task
+  reset_keys, play_keys = jnp.unstack(jax.vmap(jax.random.split)(keys), axis=1)
+  state, observation = jax.vmap(environment.reset)(reset_keys, tasks)
+  action_keys = jax.vmap(
+    lambda play_key: jax.random.split(play_key, rollouts_per_task)
+  )(play_keys).reshape(num_rollouts)
+  state, observation = jax.tree.map(
+    lambda leaf: jnp.repeat(leaf, rollouts_per_task, axis=0),
+    (state, observation),
+  )
+  with_chance = getattr(environment, "with_chance", None)
+  if with_chance is not None:
+    world_keys = jax.vmap(jax.random.fold_in, (0, None))(
+      action_keys, _WORLD_STREAM
+    )
+    state = jax.vmap(with_chance)(state, world_keys)
+  return state, observation, action_keys
 
 
 def collect_rollouts(
@@ -122,21 +164,9 @@ def collect_rollouts(
   num_tasks = jax.tree.leaves(tasks)[0].shape[0]
   num_rollouts = num_tasks * rollouts_per_task
   chex.assert_shape(keys, (num_tasks,))
-  reset_keys, play_keys = jnp.unstack(jax.vmap(jax.random.split)(keys), axis=1)
-  state, observation = jax.vmap(environment.reset)(reset_keys, tasks)
-  action_keys = jax.vmap(
-    lambda play_key: jax.random.split(play_key, rollouts_per_task)
-  )(play_keys).reshape(num_rollouts)
-  state, observation = jax.tree.map(
-    lambda leaf: jnp.repeat(leaf, rollouts_per_task, axis=0),
-    (state, observation),
+  state, observation, action_keys = start_rollouts(
+    environment, tasks, keys, rollouts_per_task=rollouts_per_task
   )
-  with_chance = getattr(environment, "with_chance", None)
-  if with_chance is not None:
-    world_keys = jax.vmap(jax.random.fold_in, (0, None))(
-      action_keys, _WORLD_STREAM
-    )
-    state = jax.vmap(with_chance)(state, world_keys)
   step = jax.vmap(environment.step)
   state_key = jax.vmap(environment.state_key)
 
@@ -208,6 +238,8 @@ def collect_rollouts(
     episode_return=jnp.sum(records["reward"], axis=2),
     cost=records["cost"],
     task_key=None if fingerprint is None else jax.vmap(fingerprint)(tasks),
+    task=tasks,
+    play_key=jax.random.key_data(keys),
   )
 
 

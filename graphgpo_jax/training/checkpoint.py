@@ -1,62 +1,213 @@
-"""Checkpoints of a run, by Orbax."""
+"""Checkpoints of a run, by Orbax: written beside training, checked when read.
 
+`checkpoints/<updates done>` is one checkpoint: the whole `TrainState`, each
+device writing its part, and a `RunRecord` with a checksum of every array. Orbax
+writes to a folder of another name and renames it when all is there.
+"""
+
+import concurrent.futures
+import contextlib
 import dataclasses
 import os
 import pathlib
+import shutil
+from collections.abc import Callable
 from typing import Any
 
 import jax
+from absl import logging
 from orbax.checkpoint import v1 as ocp
 
+from graphgpo_jax.training import checkpoint_reading, distributed, run_record
 from graphgpo_jax.training import state as state_lib
 
 TrainState = state_lib.TrainState
+RunRecord = run_record.RunRecord
 
-# One to go on from, and some in case it cannot be read.
-_KEPT = 3
+SET_ASIDE = "set_aside"
+_UNFINISHED = ".orbax-checkpoint-tmp"
+_DELETED = ".deleted"
+
+
+class NoCheckpointError(ValueError):
+  """There is none, or none that is good."""
 
 
 class Checkpoints:
-  """The checkpoints of one work directory, by the number of updates done."""
+  """The checkpoints of one work directory, by the number of updates done.
 
-  def __init__(self, workdir: str | os.PathLike):
-    """Opens `workdir/checkpoints`; the newest few of them are kept."""
-    folder = pathlib.Path(workdir).absolute() / "checkpoints"
-    self._checkpointer = ocp.training.Checkpointer(
-      folder,
-      preservation_policy=ocp.training.preservation_policies.LatestN(_KEPT),
-    )
+  Attributes:
+    directory: where they lie.
+    failed_saves: how many could not be written.
+  """
+
+  def __init__(
+    self,
+    workdir: str | os.PathLike,
+    *,
+    keep_last: int = 3,
+    keep_best: int = 0,
+  ):
+    """Opens `workdir/checkpoints`, which need not exist.
+
+    Args:
+      workdir: of the run.
+      keep_last: newest checkpoints that are kept: one to go on from, and some
+        in case it cannot be read.
+      keep_best: checkpoints with the highest score that are kept beside them.
+    """
+    self.directory = pathlib.Path(workdir).absolute() / "checkpoints"
+    self.failed_saves = 0
+    self._keep_last, self._keep_best = keep_last, keep_best
+    self._scores: dict[int, float | None] = {}
+    self._error: Exception | None = None
+    self._thread = concurrent.futures.ThreadPoolExecutor(1)
+    self._saving: tuple[int, concurrent.futures.Future] | None = None
+
+  def steps(self) -> list[int]:
+    """Updates done at each checkpoint that is whole, in order."""
+    if not self.directory.is_dir():
+      return []
+    names = [path.name for path in self.directory.iterdir() if path.is_dir()]
+    return sorted(int(name) for name in names if name.isdecimal())
 
   def latest_step(self) -> int | None:
     """Updates done at the newest checkpoint, or None where there is none."""
-    latest = self._checkpointer.latest
-    return None if latest is None else int(latest.step)
+    return max(self.steps(), default=None)
 
-  def save(self, step: int, state: TrainState) -> None:
-    """Writes a checkpoint, atomically, unless that step has one."""
-    if self.latest_step() != step:
-      self._checkpointer.save(step, _as_tree(state), force=True)
+  def records(self) -> list[RunRecord | None]:
+    """The records that can be read, oldest first."""
+    found = []
+    for step in self.steps():
+      with contextlib.suppress(Exception):  # Damage has no type of its own.
+        found.append(checkpoint_reading.read_record(self._path(step)))
+    return found
 
-  def restore(self, like: TrainState) -> TrainState:
-    """Reads the newest checkpoint.
+  def tidy(self) -> None:
+    """Removes what a killed run left half written or half deleted."""
+    if self.directory.is_dir() and jax.process_index() == 0:
+      for path in self.directory.iterdir():
+        if _UNFINISHED in path.name or path.name.endswith(_DELETED):
+          shutil.rmtree(path, ignore_errors=True)
+
+  def save(
+    self, step: int, state: TrainState, record: RunRecord | None = None
+  ) -> None:
+    """Begins to write a checkpoint, unless that step has one.
+
+    Waits for the one before; the rest is done beside training, and the state's
+    buffers may be given away at once. What cannot be written is logged and
+    counted, and training goes on.
 
     Args:
-      like: a state of the same shapes and types.
+      step: updates done.
+      state: of the run.
+      record: what else is known of it.
+    """
+    self.wait()
+    # The others may see a folder later than the one that made it.
+    if distributed.gather(step in self.steps())[0]:
+      return
+    record = record or RunRecord(step=step)
+    tree = _as_tree(state)
+    try:
+      distributed.together(self._make_directory)
+      written = ocp.save_async(
+        self._path(step), tree, custom_metadata=run_record.to_json(record, tree)
+      )
+    except Exception as error:  # Storage has its own errors by the dozen.
+      self.count_failure(step, error)
+      return
+    self._scores[step] = record.score
+    self._saving = step, self._thread.submit(self._finish, written)
 
-    Returns:
-      The state.
+  def poll(self) -> None:
+    """Counts the save that is on its way, if it has failed meanwhile."""
+    if self._saving is not None and self._saving[1].done():
+      self.wait()
+
+  def wait(self) -> None:
+    """Waits for the save that is on its way."""
+    if self._saving is None:
+      return
+    (step, written), self._saving = self._saving, None
+    try:
+      written.result()
+      self._error = None
+    except Exception as error:  # As above.
+      self.count_failure(step, error)
+
+  def close(self) -> None:
+    """Waits for what is being written."""
+    self.wait()
+    self._thread.shutdown()
+
+  def count_failure(self, step: int, error: Exception) -> None:
+    """Logs and counts a checkpoint that could not be written."""
+    self.failed_saves += 1
+    self._error = error
+    logging.error(
+      "the checkpoint of update %d could not be written, training goes on: %s",
+      step,
+      _first_line(error),
+    )
+    # Where the disk is full, half a checkpoint would keep it full.
+    self.tidy()
+
+  def require_saved(self) -> None:
+    """Waits, and refuses to go on if the last save failed.
 
     Raises:
-      ValueError: there is no checkpoint.
+      OSError: it did; the message says why.
+    """
+    self.wait()
+    if self._error is not None:
+      raise OSError(
+        f"the last checkpoint could not be written to {self.directory}: "
+        f"{_first_line(self._error)}"
+      ) from self._error
+
+  def restore(self, like: TrainState) -> TrainState:
+    """The state of the newest good checkpoint, as `restore_run` finds it."""
+    return self.restore_run(like)[0]
+
+  def restore_run(
+    self,
+    like: TrainState,
+    *,
+    accept: Callable[[RunRecord | None], bool] | None = None,
+    repair: bool = False,
+  ) -> tuple[TrainState, RunRecord | None]:
+    """Reads the newest good checkpoint.
+
+    One that cannot be read, or whose arrays are not those that were written,
+    is named in a warning and passed over for the one before.
+
+    Args:
+      like: a state of the same shapes and types; what is read is placed as its
+        arrays are, whatever the mesh that wrote it.
+      accept: False for a record whose checkpoint is not to be used; None for
+        all of them.
+      repair: move those that are passed over to `checkpoints/set_aside`. For
+        the run that owns the folder alone.
+
+    Returns:
+      The state, and its record; None for one of an older version.
+
+    Raises:
+      ValueError: there is no good checkpoint, or it is of another policy or
+        optimiser; the message names what differs.
     """
     tree = _as_tree(like)
-    loaded = self._checkpointer.load(
-      self._newest(), jax.tree.map(_abstract, tree)
+    loaded, record = self._newest_good(
+      lambda path: checkpoint_reading.read_tree(path, tree),
+      lambda found: accept is None or accept(found[1]),
+      repair=repair,
     )
-    return TrainState(**loaded)
+    return TrainState(**loaded), record
 
   def restore_params(self, like: TrainState) -> Any:
-    """Reads the parameters of the newest checkpoint, and nothing else of it.
+    """Reads the parameters of the newest good checkpoint, and nothing else.
 
     Args:
       like: a state whose parameters have the same names, shapes and types.
@@ -68,54 +219,90 @@ class Checkpoints:
       ValueError: there is no checkpoint, or its parameters are others; the
         message names one.
     """
-    step = self._newest()
-    stored: Any = self._checkpointer.metadata(step).metadata
-    # Who saved it is told of all it saved, who opens it of the state alone.
-    stored = stored.get("state", stored)
-    found, wanted = _by_path(stored["params"]), _by_path(like.params)
-    for name in sorted(found.keys() ^ wanted.keys()):
-      where = "the checkpoint" if name in found else "the policy"
-      raise ValueError(
-        f"{self._checkpointer.directory} is of another policy: only {where} "
-        f"has a parameter {name}"
+    return self._newest_good(
+      lambda path: checkpoint_reading.read_params(path, like.params)
+    )
+
+  def _newest_good(
+    self,
+    read: Callable[[pathlib.Path], Any],
+    accept: Callable[[Any], bool] = lambda found: True,
+    *,
+    repair: bool = False,
+  ) -> Any:
+    self.wait()
+    for step in reversed(distributed.gather(self.steps())[0]):
+      path, problem, found = self._path(step), "", None
+      try:
+        found = read(path)
+        if not accept(found):
+          problem = "metrics.jsonl does not have the lines before it"
+      except (MemoryError, checkpoint_reading.AnotherPolicyError):
+        raise
+      except Exception as error:  # Whatever a damaged file makes of a reader.
+        problem = _first_line(error) or type(error).__name__
+      if all(distributed.gather(not problem)):
+        return found
+      to = f" and moved to {self._set_aside(step)}" if repair else ""
+      logging.warning(
+        "checkpoint %s is passed over%s: %s",
+        path,
+        to,
+        problem or "another process cannot use it",
       )
-    for name, leaf in wanted.items():
-      if (leaf.shape, leaf.dtype) != (found[name].shape, found[name].dtype):
-        raise ValueError(
-          f"{self._checkpointer.directory} is of another policy: parameter "
-          f"{name} is {found[name].dtype}{list(found[name].shape)} there, "
-          f"{leaf.dtype}{list(leaf.shape)} here"
-        )
-    # A placeholder is not read: the optimiser may well be another.
-    partial = jax.tree.map(lambda _: ocp.PLACEHOLDER, stored)
-    partial["params"] = jax.tree.map(_abstract, like.params)
-    return self._checkpointer.load(step, partial)["params"]
+    raise NoCheckpointError(f"no checkpoint in {self.directory}; train first")
 
-  def _newest(self) -> int:
-    step = self.latest_step()
-    if step is None:
-      raise ValueError(
-        f"no checkpoint in {self._checkpointer.directory}; train first"
-      )
-    return step
+  def _make_directory(self) -> None:
+    if distributed.is_main():
+      self.directory.mkdir(parents=True, exist_ok=True)
 
-  def close(self) -> None:
-    """Waits for what is being written."""
-    self._checkpointer.close()
+  def _path(self, step: int) -> pathlib.Path:
+    return self.directory / str(step)
+
+  def _finish(self, written: Any) -> None:
+    """Beside training: waits until it is written, then deletes older ones."""
+    written.result()
+    if jax.process_index() == 0:
+      for step in self._superseded():
+        # Renamed first: half a checkpoint shall not bear a checkpoint's name.
+        gone = self.directory / f"{step}{_DELETED}"
+        os.replace(self._path(step), gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+  def _superseded(self) -> list[int]:
+    steps = self.steps()
+    older = steps[: -self._keep_last]
+    scored = [
+      (s, step) for step in steps if (s := self._score(step)) is not None
+    ]
+    # Among equals the newest is the best trained.
+    ranking = sorted(scored, reverse=True)[: self._keep_best]
+    best = {step for _, step in ranking}
+    return [step for step in older if step not in best]
+
+  def _score(self, step: int) -> float | None:
+    if step not in self._scores:
+      self._scores[step] = None
+      with contextlib.suppress(Exception):  # Unreadable: not the best one.
+        record = checkpoint_reading.read_record(self._path(step))
+        self._scores[step] = None if record is None else record.score
+    return self._scores[step]
+
+  def _set_aside(self, step: int) -> pathlib.Path:
+    folder = self.directory / SET_ASIDE
+    number, target = 1, folder / str(step)
+    while target.exists():
+      number += 1
+      target = folder / f"{step}-{number}"
+    if jax.process_index() == 0:
+      folder.mkdir(exist_ok=True)
+      os.replace(self._path(step), target)
+    return target
 
 
-def _name(path: Any) -> str:
-  return jax.tree_util.keystr(path, simple=True, separator="/")
-
-
-def _by_path(tree: Any) -> dict[str, Any]:
-  """Leaves by the names on the way to them."""
-  leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-  return {_name(path): leaf for path, leaf in leaves}
-
-
-def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-  return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+def _first_line(error: BaseException) -> str:
+  lines = str(error).strip().splitlines()
+  return lines[0][:300] if lines else ""
 
 
 def _as_tree(state: TrainState) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def updates_to(curve: Curve, level: float) -> int | None:
 def area_under(curve: Curve) -> float:
   """Mean height of the curve, by trapezoids over the updates: 0 to 1."""
   steps = np.asarray(sorted(curve), float)
-  values = np.asarray([curve[int(step)] for step in steps])
+  values = np.asarray([curve[step] for step in sorted(curve)])
   if len(steps) < 2:
     return float(values.mean())
   return float(np.trapezoid(values, steps) / (steps[-1] - steps[0]))

@@ -11,14 +11,12 @@ import jax
 import ml_collections
 import numpy as np
 
-from graphgpo_jax.envs.text import registry
 from graphgpo_jax.policy import partition
 from graphgpo_jax.policy.acting import generate
 from graphgpo_jax.policy.pretrained import load
 from graphgpo_jax.policy.sampling import sampler as sampler_lib
 from graphgpo_jax.rollouts.host import collect as collect_lib
-from graphgpo_jax.rollouts.host import credit_arrays, episodes, factories
-from graphgpo_jax.rollouts.host import workers as workers_lib
+from graphgpo_jax.rollouts.host import credit_arrays
 from graphgpo_jax.training import (
   language_models,
   language_optimise,
@@ -26,12 +24,11 @@ from graphgpo_jax.training import (
   language_update,
   settings,
   state,
-  text_settings,
+  text_shares,
+  text_worlds,
   update,
+  warm_start,
 )
-
-# Folds of the key: evaluation never plays with a seed of training.
-_TASKS, _PLAY, _EVALUATION = 0, 1, 0x65766C
 
 Metrics = dict[str, Any]
 
@@ -45,7 +42,7 @@ class LanguageExperiment:
     config: the config, locked.
     model: the language model in its forms.
     mesh: the devices that share the work; None for one.
-    panel: task ids of the evaluation.
+    world: tasks, panel and workers.
     state_key: tells states apart.
     optimizer: the optax transformation.
     optimise: `(state, episodes, advantage, random) -> (state, metrics)`, the
@@ -73,14 +70,10 @@ class LanguageExperiment:
     self.mesh = None
     if max(sizes.values()) > 1:
       self.mesh = partition.make_mesh(**sizes)
-    self._world = config.environment.to_dict()
-    name = self._world.pop("name")
-    self._factory = factories.WorldFactory(
-      name, self._world | registry.key_options(name, config.text.state_key)
+    self.world = text_worlds.TextWorld(
+      config, with_panel=bool(config.eval_every)
     )
-    self.state_key = registry.state_key(name, config.text.state_key)
-    self._train_tasks = text_settings.task_sets(config, side="train")
-    self.panel = text_settings.panel(config) if config.eval_every else []
+    self.state_key = self.world.state_key
     # Late: it takes minutes where the model is large.
     self.model = language_models.load_model(
       config, mesh=self.mesh, pretrained=pretrained
@@ -90,15 +83,12 @@ class LanguageExperiment:
       self.config, self.model, self.optimizer, mesh=self.mesh
     )
     self._generator = self._make_generator()
-    self._pool: workers_lib.WorkerPool | None = None
     self._metrics = jax.jit(update.rollout_metrics)
     self._assign: dict[str, Any] = {}
 
   def close(self) -> None:
     """Ends the worker processes; the next episode would start new ones."""
-    if self._pool is not None:
-      self._pool.close()
-      self._pool = None
+    self.world.close()
 
   def initial_state(self, key: chex.PRNGKey) -> language_update.LanguageState:
     """State before the first update; to be called once.
@@ -107,13 +97,46 @@ class LanguageExperiment:
       key: of new adapters.
 
     Returns:
-      LanguageState, which takes over the buffers of the loaded parameters.
+      LanguageState, which takes over the buffers of the loaded parameters. What
+      a KL term holds to is this state.
+
+    Raises:
+      ValueError: as `initial_variables`.
     """
-    variables = self.model.initial_variables(key)
-    self.optimise.keep_reference(variables)
+    variables = self.initial_variables(key)
+    self.optimise.keep_reference(
+      variables, fresh_adapters=not self.config.init_from
+    )
     return language_update.create_state(
       variables, self.optimizer, train=self.model.trained
     )
+
+  def initial_variables(self, key: chex.PRNGKey) -> dict[str, Any]:
+    """The model's collections before the first update; to be called once.
+
+    What is trained comes from the work directory `config.init_from` where that
+    is set.
+
+    Args:
+      key: of new adapters.
+
+    Returns:
+      The collections.
+
+    Raises:
+      ValueError: the directory has no checkpoint, or one of another model.
+    """
+    variables = self.model.initial_variables(key)
+    source, name = self.config.init_from, self.model.trained
+    if source:
+      drawn = variables[name]
+      like = state.TrainState(
+        params={name: drawn}, opt_state=(), reference_params=None, step=0
+      )
+      variables |= warm_start.start_from(source, like).params
+      # Nobody reads them again, and a model is large.
+      jax.tree.map(lambda leaf: leaf.delete(), drawn)
+    return variables
 
   def collect(
     self, variables: Any, key: chex.PRNGKey
@@ -127,19 +150,10 @@ class LanguageExperiment:
     Returns:
       The episodes and metrics.
     """
-    rollout = self.config.rollout
-    tasks = text_settings.draw_tasks(
-      self._train_tasks,
-      rollout.tasks_per_update,
-      np.random.default_rng((_seed(key), _TASKS)),
+    act = self._generator.bind(
+      variables, temperature=self.config.response.temperature
     )
-    played = self._play(
-      variables,
-      tasks,
-      rollout.rollouts_per_task,
-      _seed(jax.random.fold_in(key, _PLAY)),
-      temperature=self.config.response.temperature,
-    )
+    played = self.world.train(act, key, min_batch=self._min_batch)
     return played, _said_metrics(played)
 
   def assign(
@@ -186,13 +200,10 @@ class LanguageExperiment:
       `eval/invalid_actions` and `eval/failed_episodes`, which the others leave
       out.
     """
-    played = self._play(
-      variables,
-      self.panel,
-      1,
-      _seed(jax.random.fold_in(key, _EVALUATION)),
-      temperature=self.config.response.evaluation_temperature,
+    act = self._generator.bind(
+      variables, temperature=self.config.response.evaluation_temperature
     )
+    played = self.world.evaluate(act, key, min_batch=self._min_batch)
     sound = played.sound
     invalid = [
       not (turn.action.valid and turn.after.action_valid)
@@ -200,12 +211,14 @@ class LanguageExperiment:
       for turn in one.turns
     ]
     return {
-      "eval/success": _mean([one.success for one in sound]),
-      "eval/return": _mean([one.episode_return for one in sound]),
-      "eval/length": _mean([len(one.turns) for one in sound]),
-      "eval/invalid_actions": _mean(invalid),
-      "eval/failed_episodes": float(sum(played.failures.values())),
+      **text_worlds.panel_metrics([text_shares.outcome(one) for one in sound]),
+      "eval/invalid_actions": text_worlds.mean(invalid),
+      "eval/failed_episodes": text_worlds.num_failed(played),
     }
+
+  @property
+  def _min_batch(self) -> int | None:
+    return self.config.sampler.min_batch or None
 
   def _make_generator(self) -> generate.Generator:
     config, pretrained = self.config, self.model.pretrained
@@ -232,51 +245,21 @@ class LanguageExperiment:
       batch_size=config.sampler.batch_size,
     )
 
-  def _play(self, variables, tasks, rollouts_per_task, seed, *, temperature):
-    text = self.config.text
-    if self._pool is None:
-      self._pool = workers_lib.WorkerPool(
-        self._factory,
-        num_workers=text.num_workers,
-        environments_per_worker=text.environments_per_worker,
-      )
-    return collect_lib.collect(
-      self._pool,
-      episodes.plan_episodes(
-        tasks, rollouts_per_task=rollouts_per_task, seed=seed
-      ),
-      self._generator.bind(variables, temperature=temperature),
-      seed=seed,
-      max_steps=text.max_steps,
-      min_batch=self.config.sampler.min_batch or None,
-    )
-
 
 def _said_metrics(played: collect_lib.Collection) -> Metrics:
   """What is known of prompts and responses of sound episodes."""
   actions = [turn.action for one in played.sound for turn in one.turns]
   said: list[generate.Said] = [action.extra for action in actions]
   dropped = [one.turns_dropped for one in said]
-  seconds = played.act_seconds + played.wait_seconds
+  mean = text_worlds.mean
   return {
-    "rollout/failed_episodes": float(sum(played.failures.values())),
+    **text_worlds.playing_metrics(played),
     # Of all steps: without a command in tags, with one that is not admissible.
-    "response/untagged": _mean([not one.tagged for one in said]),
-    "response/not_a_command": _mean([not action.valid for action in actions]),
-    "response/cut_off": _mean([not one.stopped for one in said]),
-    "response/tokens": _mean([action.response_tokens for action in actions]),
-    "prompt/tokens": _mean([action.prompt_tokens for action in actions]),
+    "response/untagged": mean([not one.tagged for one in said]),
+    "response/not_a_command": mean([not action.valid for action in actions]),
+    "response/cut_off": mean([not one.stopped for one in said]),
+    "response/tokens": mean([action.response_tokens for action in actions]),
+    "prompt/tokens": mean([action.prompt_tokens for action in actions]),
     "prompt/turns_dropped": float(sum(dropped)),
-    "prompt/shortened": _mean([count > 0 for count in dropped]),
-    "time/share_of_acting": played.act_seconds / max(seconds, 1e-9),
+    "prompt/shortened": mean([count > 0 for count in dropped]),
   }
-
-
-def _seed(key: chex.PRNGKey) -> int:
-  """A number in [0, 2^31) from a key."""
-  return int(jax.random.bits(key)) >> 1
-
-
-def _mean(values: list[Any]) -> float:
-  """The mean, or 0 of nothing."""
-  return float(np.mean(values)) if values else 0.0

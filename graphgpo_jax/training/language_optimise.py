@@ -1,8 +1,10 @@
 """The third phase with a language model: optimiser steps over packed rows."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -50,29 +52,43 @@ class Optimise:
     self._row_tokens = language_settings.row_tokens(config)
     self._model = model
     self._mesh = mesh
-    self._optimizer = optimizer
-    self._reference: Any = None
+    self._reference: dict[str, Any] = {}
     options = {
       "chunk": config.loss.chunk,
       "temperature": config.response.temperature,
     }
-    self._loss_options = language_settings.loss_options(config)
-    self._log_probs = language_loss.make_log_probs(
+    log_probs = language_loss.make_log_probs(
       model.training,
       entropy_gradient=config.loss.entropy_coefficient > 0,
       **options,
     )
     self._score = self._make_score(model.training, options)
     self._score_reference = self._make_score(model.reference, options)
-    self._updates: dict[int, Any] = {}
+    self._join = jax.jit(jnp.concatenate)
+    self._updates = Updates(
+      log_probs,
+      optimizer,
+      mesh=mesh,
+      weigh=language_settings.WEIGHS[config.loss.aggregate],
+      **language_settings.loss_options(config),
+    )
 
-  def keep_reference(self, variables: Any) -> None:
-    """Keeps what a KL term holds to: a copy where parameters are trained.
+  def keep_reference(
+    self, variables: Any, *, fresh_adapters: bool = True
+  ) -> None:
+    """Keeps what a KL term holds to: a copy of what is trained.
 
-    Adapters leave the parameters as they are, so there nothing is copied.
+    Args:
+      variables: before the first update.
+      fresh_adapters: adapters, where there are any, change nothing yet: then
+        the parameters below them are enough, which nobody changes.
     """
-    if self._loss.kl_coefficient and self._model.trained == "params":
-      self._reference = jax.tree.map(jnp.copy, variables["params"])
+    if not self._loss.kl_coefficient:
+      return
+    if self._model.trained == "params" or not fresh_adapters:
+      name = self._model.trained
+      self._reference = {name: jax.tree.map(jnp.copy, variables[name])}
+      self._score_reference = self._score
 
   def __call__(
     self,
@@ -110,21 +126,20 @@ class Optimise:
     )
     # All before the first step: they are of the policy that played.
     arrays = [self._constants(state, rows) for rows in batches]
-    found: list[Metrics] = []
+    found = []
     for rows, constants in zip(batches, arrays, strict=True):
-      state, metrics = self._update(rows)(
+      parts = rows.mask.shape[0] // self._loss.microbatch_rows
+      state, metrics = self._updates[parts](
         state, *self._place((rows, *constants))
       )
-      metrics["rows/padding"] = packing.padding_share(rows)
-      found.append(
-        {name: float(value) for name, value in jax.device_get(metrics).items()}
-      )
+      found.append({**metrics, "rows/padding": packing.padding_share(rows)})
     # From the program's own result, so that it lies where programs expect it:
     # a number put there anew would make each of them compile again.
     step = state.step - (len(batches) - 1)
     return (
       state.replace(step=step),  # type: ignore[attr-defined]
-      _together(found),
+      # Once for all: to ask after each step would have the device wait.
+      _together(jax.device_get(found)),
     )
 
   def _constants(self, state, rows) -> tuple[Any, Any]:
@@ -133,25 +148,20 @@ class Optimise:
     if self._loss.importance_cap:
       trainer = self._in_parts(self._score, state.variables, rows)
     if self._loss.kl_coefficient:
-      params = self._reference
-      if params is None:
-        params = state.frozen["params"]
-      reference = self._in_parts(
-        self._score_reference, {"params": params}, rows
-      )
+      variables = {**state.frozen, **self._reference}
+      reference = self._in_parts(self._score_reference, variables, rows)
     return trainer, reference
 
-  def _in_parts(self, score, variables, rows: turns.TokenRows) -> np.ndarray:
+  def _in_parts(self, score, variables, rows: turns.TokenRows) -> chex.Array:
+    """Scores of all rows, float32 [R, L], on the device."""
     size = self._loss.microbatch_rows
-    return np.concatenate(
-      [
-        np.asarray(score(variables, self._place(part)))
-        for part in (
-          jax.tree.map(lambda leaf, at=start: leaf[at : at + size], rows)
-          for start in range(0, rows.mask.shape[0], size)
-        )
-      ]
-    )
+    scores: list[chex.Array] = []
+    for start in range(0, rows.mask.shape[0], size):
+      part = jax.tree.map(lambda leaf, at=start: leaf[at : at + size], rows)
+      # One works and one waits: more at once would hold the activations of all.
+      jax.block_until_ready(scores[-2:-1])
+      scores.append(score(variables, self._place(part)))
+    return self._join(scores)
 
   def _make_score(self, module: language_model.LanguageModel, options) -> Any:
     log_probs = language_loss.make_log_probs(
@@ -165,30 +175,44 @@ class Optimise:
 
     return score
 
-  def _update(self, rows: turns.TokenRows) -> Any:
-    parts = rows.mask.shape[0] // self._loss.microbatch_rows
-    if parts not in self._updates:
-      self._updates[parts] = language_update.make_update(
-        self._log_probs,
-        self._optimizer,
-        num_microbatches=parts,
-        weigh=language_settings.WEIGHS[self._loss.aggregate],
-        mesh=self._mesh,
-        **self._loss_options,
-      )
-    return self._updates[parts]
-
   def _place(self, rows: Any) -> Any:
     return (
       rows if self._mesh is None else partition.place_rows(self._mesh, rows)
     )
 
 
-def _together(found: list[Metrics]) -> Metrics:
+class Updates(dict[int, Any]):
+  """Optimiser steps by number of micro-batches, compiled as they occur."""
+
+  def __init__(
+    self,
+    log_probs: language_loss.LogProbFn,
+    optimizer: optax.GradientTransformation,
+    **options: Any,
+  ):
+    """Compiles nothing yet.
+
+    Args:
+      log_probs: as for `language_update.make_update`.
+      optimizer: as there.
+      **options: its other keywords.
+    """
+    super().__init__()
+    self._make = functools.partial(
+      language_update.make_update, log_probs, optimizer, **options
+    )
+
+  def __missing__(self, num_microbatches: int) -> Any:
+    made = self._make(num_microbatches=num_microbatches)
+    self[num_microbatches] = made
+    return made
+
+
+def _together(found: list[dict[str, Any]]) -> Metrics:
   """Metrics of an update from those of its optimiser steps."""
   together = {}
   for name in found[0]:
-    values = [one[name] for one in found]
+    values = [float(one[name]) for one in found]
     if name.endswith("_max"):
       together[name] = max(values)
     elif name == "sampler/tokens":

@@ -25,6 +25,9 @@ _LEAST = {
   "num_updates": 1,
   "eval_every": 0,
   "checkpoint_every": 0,
+  "checkpoint.keep_last": 1,
+  "checkpoint.keep_best": 0,
+  "max_bad_updates": 1,
   "panel.size": 1,
   "model.lora_rank": 0,
   "rollout.tasks_per_update": 1,
@@ -65,7 +68,17 @@ def default_config() -> ml_collections.ConfigDict:
   config.eval_every = 5
   # In updates; 0 saves at the end alone.
   config.checkpoint_every = 10
+  # The newest are kept, and those with the highest eval/success beside them.
+  config.checkpoint = ml_collections.ConfigDict(
+    {"keep_last": 3, "keep_best": 1}
+  )
+  # So many updates in a row without a finite gradient end the run.
+  config.max_bad_updates = 10
   config.tensorboard = False
+  # Work directory of another run, or of experiments.warm_start, whose newest
+  # parameters (or adapters) a fresh run starts from; "" for none. A KL term
+  # then holds to those, so that the directory must stay.
+  config.init_from = ""
   config.environment = ml_collections.ConfigDict({"name": "alfworld"})
   config.panel = ml_collections.ConfigDict({"seed": 2027, "size": 128})
   config.model = ml_collections.ConfigDict(
@@ -165,6 +178,11 @@ def default_config() -> ml_collections.ConfigDict:
     {"max_file_megabytes": 64, "max_total_megabytes": 4096}
   )
   return config
+
+
+def is_language_model(config: ml_collections.ConfigDict) -> bool:
+  """Whether a config is of this module's kind, not of `settings`'."""
+  return "prompt" in config
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:

@@ -5,7 +5,7 @@ trained, "params" or "lora", and in nothing else: gradients are taken with
 respect to that collection, the others are constants.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import chex
@@ -15,7 +15,7 @@ import optax
 
 from graphgpo_jax.policy import partition
 from graphgpo_jax.rollouts import turns
-from graphgpo_jax.training import language_loss
+from graphgpo_jax.training import guard, language_loss
 
 
 @chex.dataclass(frozen=True)
@@ -90,6 +90,7 @@ def make_update(
   num_microbatches: int = 1,
   weigh: language_loss.Weigh = language_loss.token_mean_weights,
   mesh: jax.sharding.Mesh | None = None,
+  loss: Callable[..., Any] = language_loss.rows_loss,
   **loss_options,
 ) -> Any:
   """Builds one optimiser step over a batch of rows, compiled.
@@ -103,7 +104,9 @@ def make_update(
     mesh: of `partition.make_mesh`, where the state is on one: rows are divided
       over data x fsdp, and the state stays as `partition` divides it. It
       differs from one device in the order of sums alone.
-    **loss_options: keywords of `language_loss.rows_loss`.
+    loss: of a part of the batch, positional arguments and results as those of
+      `language_loss.rows_loss`.
+    **loss_options: its keywords.
 
   Returns:
     `update(state, rows, trainer_log_prob=None, reference_log_prob=None) ->
@@ -132,9 +135,7 @@ def make_update(
   def part_loss(trained, frozen, part):
     rows, *arrays = part
     log_prob, entropy = log_probs({**frozen, **trained}, rows)
-    return language_loss.rows_loss(
-      log_prob, entropy, rows, *arrays, **loss_options
-    )
+    return loss(log_prob, entropy, rows, *arrays, **loss_options)
 
   def gradient(trained, frozen, part):
     part = jax.tree.map(partition.constrain_rows, part)
@@ -181,6 +182,7 @@ def make_update(
       gradients = jax.tree.map(
         lambda leaf, param: leaf.astype(param.dtype), gradients, state.trained
       )
+    gradients = guard.poison_unless_finite(gradients, metrics)
     metrics["loss/gradient_norm"] = optax.tree.norm(gradients)
 
     def descend(trained, opt_state):

@@ -2,13 +2,19 @@
 
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from graphgpo_jax.training import settings, state, text_experiment, update
+from graphgpo_jax.training import (
+  guard,
+  settings,
+  state,
+  text_experiment,
+  update,
+)
 
 Experiment = settings.Experiment | text_experiment.TextExperiment
 
@@ -28,6 +34,8 @@ def iterate(
   *,
   seed: int,
   estimator: str,
+  refused: guard.RefusedUpdates | None = None,
+  keep: Callable[[int, Any], None] | None = None,
 ) -> Iterator[tuple[state.TrainState, dict[str, float]]]:
   """Runs the updates that are left, one at a time.
 
@@ -40,16 +48,23 @@ def iterate(
     train_state: where to start; its buffers are taken over.
     seed: of the run.
     estimator: name of the estimator.
+    refused: ends a run whose gradients stay without a finite value; None lets
+      it go on.
+    keep: `(update, rollouts)`, called with what each update learned from.
 
   Yields:
     The state after each update and its metrics, floats by name; `eval/` names
     where the panel was played, `time/` names in seconds (the first update's
     hold the compilation). Before the first update comes one with the step 0.
+
+  Raises:
+    guard.NotFiniteError: `refused` says so.
   """
   config = experiment.config
   key = jax.random.key(seed)
   programs = experiment.programs(estimator)
   step = int(train_state.step)
+  refused_before = guard.count_refused(train_state.opt_state)
   if step == 0:
     seconds: dict[str, float] = {}
     panel = _timed(
@@ -58,14 +73,26 @@ def iterate(
     yield train_state, _floats({**panel, **seconds})
   while step < config.num_updates:
     seconds = {}
+    batch: dict[str, Any] = {}
     train_state, metrics = update.run_phases(
       programs,
       train_state,
       *update.update_keys(key, step),
-      call=functools.partial(_timed_phase, seconds),
+      call=functools.partial(_timed_phase, seconds, batch),
     )
     seconds["time/update"] = sum(seconds.values())
     step += 1
+    refused_now = guard.count_refused(train_state.opt_state)
+    metrics["optimiser/refused"] = refused_now - refused_before
+    if refused is not None:
+      refused.check(
+        step, refused_now - refused_before, functools.partial(dict, batch)
+      )
+    refused_before = refused_now
+    if keep is not None:
+      _timed(seconds, "time/keep", keep, step, batch["rollouts"])
+    # Its memory is the next update's.
+    del batch
     seconds["time/steps_per_second"] = (
       float(metrics["rollout/steps"]) / seconds["time/update"]
     )
@@ -84,8 +111,14 @@ def iterate(
 
 
 def _timed_phase(
-  seconds: dict[str, float], name: str, function: Any, *args: Any
+  seconds: dict[str, float],
+  batch: dict[str, Any],
+  name: str,
+  function: Any,
+  *args: Any,
 ):
+  if name == "optimise":
+    _, batch["rollouts"], batch["advantage"], batch["key"] = args
   return _timed(seconds, f"time/{name}", function, *args)
 
 

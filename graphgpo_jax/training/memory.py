@@ -128,10 +128,7 @@ def make_remember(
   def remember(pool, step, graphs):
     slots = _slots(pool, step, tasks_per_update)
     pool = pool.replace(store=memory_store.put(pool.store, slots, graphs))
-    everywhere = mesh_lib.replicated(mesh)
-    if everywhere is None:
-      return pool
-    return jax.lax.with_sharding_constraint(pool, everywhere)
+    return mesh_lib.on_every_device(pool, mesh)
 
   return remember
 

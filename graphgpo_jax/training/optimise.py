@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import optax
 
 from graphgpo_jax import losses
+from graphgpo_jax.policy import partition, partition_rules
+from graphgpo_jax.training import guard
 from graphgpo_jax.training import mesh as mesh_lib
 from graphgpo_jax.training import state as state_lib
 
@@ -55,6 +57,7 @@ def make_optimise(
   kl: Callable[..., chex.Array] = losses.kl_k3,
   aggregate: Aggregate = losses.token_mean,
   mesh: jax.sharding.Mesh | None = None,
+  rules: partition_rules.Rules = partition_rules.ENVIRONMENT_POLICY,
 ) -> Callable[..., tuple[TrainState, dict[str, chex.Array]]]:
   """Builds the phase that turns advantages into new parameters.
 
@@ -72,8 +75,10 @@ def make_optimise(
     entropy_coefficient: weight of the entropy bonus.
     kl: KL estimator `(log_prob, reference_log_prob) -> per step`.
     aggregate: per-step losses [B * M, T] and their mask to a scalar.
-    mesh: devices that each chunk is divided among; None for one. They differ
-      from one device in the order of float32 sums alone.
+    mesh: devices that share the work; None for one. Each takes a chunk at a
+      time, and the state lies in parts where `mesh.state_shardings` says. They
+      differ from one device in the order of float32 sums alone.
+    rules: how a mesh cuts the parameters.
 
   Returns:
     `optimise(state, rollouts, advantage, key) -> (state, metrics)`. Where all
@@ -140,7 +145,39 @@ def make_optimise(
     return weigh(per_step), metrics
 
   # Steps that all devices together take in one turn of the loop.
-  stride = chunk_size * (1 if mesh is None else mesh.size)
+  stride = chunk_size * partition.num_row_parts(mesh)
+
+  def part_sums(part, params, reference_params, rows, weights, order, span):
+    """Gradient and metrics of a part of the steps order[start:stop]."""
+    start, stop = span
+    gradient = jax.grad(chunk_loss, has_aux=True)
+    nothing = jax.tree.map(
+      lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+      jax.eval_shape(
+        gradient,
+        params,
+        reference_params,
+        jax.tree.map(lambda leaf: leaf[:chunk_size], rows),
+        weights[:chunk_size],
+      ),
+    )
+
+    def add_chunk(loop):
+      first, total = loop
+      own = first + chunk_size * part
+      index = jax.lax.dynamic_slice(order, (own,), (chunk_size,))
+      here = own + jnp.arange(chunk_size) < stop
+      chunk = jax.tree.map(lambda leaf: leaf[index], rows)
+      chunk_weights = jnp.where(here, weights[index], 0.0)
+      sums = gradient(params, reference_params, chunk, chunk_weights)
+      return first + stride, jax.tree.map(jnp.add, total, sums)
+
+    # As many turns on every device, whose products may need each other.
+    return jax.lax.while_loop(
+      lambda loop: loop[0] < stop, add_chunk, (start, nothing)
+    )[1]
+
+  sums_of_all = mesh_lib.add_parts(part_sums, mesh, rules=rules)
 
   def minibatch_step(carry, rows, order, start, stop, aggregation):
     params, opt_state, reference_params = carry
@@ -155,37 +192,10 @@ def make_optimise(
     weights = row_weights(aggregate, inside.reshape(shape)).reshape(-1)
     # Past the end dynamic_slice would step back and repeat rows.
     padded_order = jnp.pad(order, (0, stride))
-    gradient = jax.grad(chunk_loss, has_aux=True)
-    nothing = jax.tree.map(
-      lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-      jax.eval_shape(
-        gradient,
-        params,
-        reference_params,
-        jax.tree.map(lambda leaf: leaf[:chunk_size], rows),
-        weights[:chunk_size],
-      ),
+    gradients, metrics = sums_of_all(
+      params, reference_params, rows, weights, padded_order, (start, stop)
     )
-
-    offset = jnp.int32(0)
-    if mesh is not None:
-      offset = chunk_size * jax.lax.axis_index(mesh_lib.DATA)
-
-    def add_chunk(loop):
-      first, total = loop
-      own = first + offset
-      index = jax.lax.dynamic_slice(padded_order, (own,), (chunk_size,))
-      here = own + jnp.arange(chunk_size) < stop
-      chunk = jax.tree.map(lambda leaf: leaf[index], rows)
-      chunk_weights = jnp.where(here, weights[index], 0.0)
-      part = gradient(params, reference_params, chunk, chunk_weights)
-      return first + stride, jax.tree.map(jnp.add, total, part)
-
-    _, (gradients, metrics) = jax.lax.while_loop(
-      lambda loop: loop[0] < stop, add_chunk, (start, nothing)
-    )
-    if mesh is not None:
-      gradients, metrics = jax.lax.psum((gradients, metrics), mesh_lib.DATA)
+    gradients = guard.poison_unless_finite(gradients, metrics)
     metrics["loss/gradient_norm"] = optax.tree.norm(gradients)
 
     def descend(params, opt_state):
@@ -201,8 +211,11 @@ def make_optimise(
   def optimise(state, rollouts, advantage, key):
     num_tasks, num_rollouts, num_steps = rollouts.mask.shape
     shape = (num_tasks * num_rollouts, num_steps)
+    num_rows = rollouts.mask.size
+    # Shuffling takes steps from any group to any device. They are put together
+    # once, and not in every minibatch.
+    rollouts, advantage = mesh_lib.on_every_device((rollouts, advantage), mesh)
     mask = rollouts.mask.reshape(-1)
-    num_rows = mask.shape[0]
     rows = {
       "observation": rollouts.observation,
       "action": rollouts.action,
@@ -255,4 +268,4 @@ def make_optimise(
     )
     return following, metrics
 
-  return mesh_lib.on_every_device(optimise, mesh)
+  return optimise

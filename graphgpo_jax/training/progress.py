@@ -14,14 +14,18 @@ _SECONDS_BETWEEN_LINES = 5.0
 class Progress:
   """Shows how far a number of updates has come, its rate and time left."""
 
-  def __init__(self, total: int, *, title: str, done: int = 0):
+  def __init__(
+    self, total: int, *, title: str, done: int = 0, silent: bool = False
+  ):
     """Starts to count.
 
     Args:
       total: updates in all.
       title: what stands before the bar.
       done: updates done before this start, left out of the rate.
+      silent: show nothing; another process of the same run does.
     """
+    self._silent = silent
     self._total = total
     self._title = title
     self._first = done
@@ -29,7 +33,7 @@ class Progress:
     self._printed = -_SECONDS_BETWEEN_LINES
     self._console = rich_console.Console()
     self._bar: rich_progress.Progress | None = None
-    if self._console.is_terminal:
+    if self._console.is_terminal and not silent:
       self._bar = rich_progress.Progress(
         rich_progress.TextColumn("{task.description}"),
         rich_progress.BarColumn(),
@@ -45,6 +49,8 @@ class Progress:
 
   def show(self, done: int, values: Mapping[str, float]) -> None:
     """Tells that `done` updates are done, with a few of their metrics."""
+    if self._silent:
+      return
     elapsed = time.monotonic() - self._started
     rate = (done - self._first) / max(elapsed, 1e-9)
     pace = f"{rate:.2f} updates/s" if done > self._first else ""
@@ -63,6 +69,8 @@ class Progress:
 
   def write(self, text: str) -> None:
     """Prints a line above the bar."""
+    if self._silent:
+      return
     if self._bar is None:
       print(text, flush=True)
     else:

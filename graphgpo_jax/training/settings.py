@@ -1,6 +1,8 @@
 """The config of a run: every key there is, its default, and what it builds."""
 
 import functools
+import os
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,12 +13,14 @@ import optax
 from graphgpo_jax import envs, losses
 from graphgpo_jax.credit import estimators
 from graphgpo_jax.envs import panels, types
-from graphgpo_jax.policy import actor, transformer
+from graphgpo_jax.policy import actor, partition_rules, transformer
+from graphgpo_jax.rollouts import on_device
 from graphgpo_jax.tables import table_options
 from graphgpo_jax.training import (
   config_keys,
   estimator_defaults,
   evaluation,
+  kept_updates,
   memory_settings,
   optimise,
   state,
@@ -51,6 +55,12 @@ def default_config() -> ml_collections.ConfigDict:
   config.eval_every = 1
   # In updates; 0 saves at the end alone.
   config.checkpoint_every = 0
+  # The newest are kept, and those with the highest eval/success beside them.
+  config.checkpoint = ml_collections.ConfigDict(
+    {"keep_last": 3, "keep_best": 1}
+  )
+  # So many updates in a row without a finite gradient end the run.
+  config.max_bad_updates = 10
   config.tensorboard = True
   # Work directory of a run or a warm start whose parameters a fresh run starts
   # from; "" for new ones.
@@ -77,14 +87,18 @@ def default_config() -> ml_collections.ConfigDict:
       "chunk_size": 0,
     }
   )
-  # Devices that share the work of an update; 0: all that divide the batch.
+  # Devices that share the work of an update: data x fsdp parts of the batch,
+  # the parameters in fsdp x tensor parts; data 0: all that divide the batch.
   # Without an accelerator, a CPU is split into `cpu_devices` (0: as it is).
-  config.mesh = ml_collections.ConfigDict({"data": 1, "cpu_devices": 0})
+  config.mesh = ml_collections.ConfigDict(
+    {"data": 1, "fsdp": 1, "tensor": 1, "cpu_devices": 0}
+  )
   config.estimator = "graphgpo"
   config.estimator_options = ml_collections.ConfigDict(
     estimator_defaults.default_options()
   )
   config.memory = memory_settings.default_section()
+  config.keep = kept_updates.default_section()
   # Read where the environment is a text world alone.
   config.text = text_settings.default_section()
   config.loss = ml_collections.ConfigDict(
@@ -119,13 +133,19 @@ _LEAST = {
   "num_updates": 1,
   "eval_every": 1,
   "checkpoint_every": 0,
+  "checkpoint.keep_last": 1,
+  "checkpoint.keep_best": 0,
+  "max_bad_updates": 1,
   "panel.size": 1,
   "rollout.tasks_per_update": 1,
   "rollout.rollouts_per_task": 1,
   "rollout.max_resamples": 0,
   "rollout.chunk_size": 0,
   "mesh.data": 0,
+  "mesh.fsdp": 1,
+  "mesh.tensor": 1,
   "mesh.cpu_devices": 0,
+  **kept_updates.LEAST,
 }
 
 
@@ -195,6 +215,36 @@ def loss_options(config: ml_collections.ConfigDict) -> dict[str, Any]:
   return options
 
 
+def make_mesh(
+  config: ml_collections.ConfigDict, *divided: str
+) -> jax.sharding.Mesh | None:
+  """The mesh that a config asks for.
+
+  Args:
+    config: of the run.
+    *divided: keys of the sizes that it divides.
+
+  Returns:
+    The mesh; None for a single device.
+
+  Raises:
+    ValueError: it does not fit the devices or the batch.
+  """
+  fsdp, tensor = config.mesh.fsdp, config.mesh.tensor
+  data = mesh_lib.count_devices(
+    config.mesh.data,
+    fsdp=fsdp,
+    tensor=tensor,
+    divides={name: _value(config, name) for name in divided},
+  )
+  return mesh_lib.make_mesh(data, fsdp, tensor)
+
+
+def _value(config: ml_collections.ConfigDict, key: str) -> int:
+  section, name = key.split(".")
+  return config[section][name]
+
+
 class Experiment:
   """What a config builds; its programs are compiled once, for every seed.
 
@@ -206,6 +256,7 @@ class Experiment:
     optimizer: the optax transformation.
     panel: the evaluation tasks, leaves [P, ...].
     mesh: the devices that share the work; None for one.
+    state_shardings: where the state lies on them, a tree like it; None for one.
     collect: jitted first phase.
     optimise: jitted third phase; it takes its state's buffers.
     evaluate: jitted `(params, key) -> metrics`.
@@ -240,15 +291,7 @@ class Experiment:
     self.panel = panels.make_panel(
       self.environment, seed=config.panel.seed, size=config.panel.size
     )
-    self.mesh = mesh_lib.make_mesh(
-      mesh_lib.count_devices(
-        config.mesh.data,
-        divides={
-          "rollout.tasks_per_update": config.rollout.tasks_per_update,
-          "panel.size": config.panel.size,
-        },
-      )
-    )
+    self.mesh = make_mesh(config, "rollout.tasks_per_update", "panel.size")
     self._collect = update.make_collect(
       self.environment,
       self.apply_fn,
@@ -270,8 +313,9 @@ class Experiment:
     self._jit = functools.partial(
       jax.jit, compiler_options=mesh_lib.compiler_options(self.mesh)
     )
+    self.state_shardings = self._state_shardings()
     self.collect = self._jit(self._collect)
-    self.optimise = self._jit(self._optimise, donate_argnums=0)
+    self.optimise = self._jit_update(self._optimise)
     self.recall = self.remember = None
     if self._recall is not None:
       self.recall = self._jit(self._recall)
@@ -287,12 +331,27 @@ class Experiment:
     )
     # Kept here: a jit made anew for every run would compile for every run.
     self.initial_state = jax.jit(
-      self._initial_state, out_shardings=mesh_lib.replicated(self.mesh)
+      self._initial_state, out_shardings=self.state_shardings
     )
     self._assign: dict[str, Any] = {}
 
   def close(self) -> None:
     """Ends what runs beside the program: nothing, on the device."""
+
+  def open_log(
+    self, folder: str | os.PathLike
+  ) -> Callable[[int, on_device.Rollouts], None] | None:
+    """Opens the log of the updates that `config.keep` keeps.
+
+    Args:
+      folder: of the run.
+
+    Returns:
+      `write(update, rollouts)`; None if none are to be kept.
+    """
+    if not self.config.keep.updates:
+      return None
+    return kept_updates.make_keep(self.config, self.environment, folder)
 
   def phases(self, estimator: str) -> update.Phases:
     """The pure, unjitted phases with this estimator, to compose or change."""
@@ -330,7 +389,31 @@ class Experiment:
 
   def update(self, estimator: str) -> Any:
     """The whole update as one jitted function, `(state, key)`."""
-    return self._jit(update.compose(self.phases(estimator)), donate_argnums=0)
+    return self._jit_update(update.compose(self.phases(estimator)))
+
+  def _jit_update(self, function: Any) -> Any:
+    """Jits `(state, ...) -> (state, metrics)`, which takes its buffers."""
+    return self._jit(
+      function,
+      donate_argnums=0,
+      # As it came, so that the next update finds what it is compiled for.
+      out_shardings=(
+        None if self.mesh is None else (self.state_shardings, None)
+      ),
+    )
+
+  def _state_shardings(self) -> Any:
+    shapes = jax.eval_shape(self._initial_state, jax.random.key(0))
+    try:
+      return mesh_lib.state_shardings(
+        self.mesh, shapes, rules=partition_rules.ENVIRONMENT_POLICY
+      )
+    except ValueError as error:
+      sizes = self.config.mesh
+      raise ValueError(
+        f"config.mesh.fsdp={sizes.fsdp} and config.mesh.tensor={sizes.tensor} "
+        f"cannot divide the policy of config.policy: {error}"
+      ) from error
 
   def _initial_state(self, key: Any) -> state.TrainState:
     """State before the first update of the run with this key."""

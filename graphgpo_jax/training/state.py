@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from graphgpo_jax.training import guard
+
 
 @chex.dataclass(frozen=True)
 class TrainState:
@@ -30,6 +32,8 @@ def make_optimizer(
   final_fraction: float = 0.1,
 ) -> optax.GradientTransformation:
   """AdamW with a global-norm clip, linear warm-up and linear decay.
+
+  A gradient that is not finite is left out, see `guard.refuse_not_finite`.
 
   Args:
     learning_rate: positive.
@@ -65,9 +69,11 @@ def make_optimizer(
     rise = optax.linear_schedule(0.0, learning_rate, warmup_steps)
     after = schedule if callable(schedule) else lambda _: learning_rate
     schedule = optax.join_schedules([rise, after], [warmup_steps])
-  return optax.chain(
-    optax.clip_by_global_norm(max_grad_norm),
-    optax.adamw(schedule, weight_decay=weight_decay),
+  return guard.refuse_not_finite(
+    optax.chain(
+      optax.clip_by_global_norm(max_grad_norm),
+      optax.adamw(schedule, weight_decay=weight_decay),
+    )
   )
 
 

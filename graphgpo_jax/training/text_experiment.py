@@ -1,37 +1,30 @@
 """What a config of a text world builds: the same phases, played on the host."""
 
-import pathlib
+import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
 import chex
 import jax
-import jax.numpy as jnp
 import ml_collections
-import numpy as np
 import optax
 
-from graphgpo_jax.envs.text import registry
-from graphgpo_jax.policy import transformer
+from graphgpo_jax.policy import partition_rules, transformer
 from graphgpo_jax.policy.acting import choose, chooser
-from graphgpo_jax.rollouts.host import (
-  arrays,
-  collect,
-  episodes,
-  factories,
-  records,
-)
-from graphgpo_jax.rollouts.host import workers as workers_lib
+from graphgpo_jax.rollouts.host import arrays, collect
 from graphgpo_jax.training import (
+  distributed,
   optimise,
   settings,
   state,
   text_settings,
+  text_shares,
+  text_worlds,
   update,
 )
+from graphgpo_jax.training import mesh as mesh_lib
 
-# Folds of the key: evaluation never plays with a seed of training.
-_TASKS, _PLAY, _EVALUATION = 0, 1, 0x65766C
 _FILE_BYTES = 64 * 2**20
 
 
@@ -47,7 +40,9 @@ class TextExperiment:
     init_fn: `key -> params`.
     apply_fn: `(params, observation) -> logits`.
     optimizer: the optax transformation.
-    panel: task ids of the evaluation.
+    world: tasks, panel and workers.
+    mesh: the devices that share credit and optimiser, of all processes; None
+      for one. Of each process, one of them acts.
     initial_state: jitted `key -> TrainState` before the first update.
     last_collection: the newest training episodes, or None.
   """
@@ -63,15 +58,12 @@ class TextExperiment:
     """
     settings.check_config(config)
     self.config = ml_collections.FrozenConfigDict(config)
-    world = config.environment.to_dict()
-    self._world = world.pop("name")
-    self._options = world | registry.key_options(
-      self._world, config.text.state_key
-    )
-    self._state_key = registry.state_key(self._world, config.text.state_key)
     self._spec = text_settings.reading_spec(config)
-    self._train_tasks = text_settings.task_sets(config, side="train")
-    self.panel = text_settings.panel(config)
+    self.world = text_worlds.TextWorld(config)
+    self.mesh = settings.make_mesh(config, "rollout.tasks_per_update")
+    self._groups = text_shares.own_groups(
+      self.mesh, config.rollout.tasks_per_update
+    )
     self.init_fn, self.apply_fn = chooser.make_chooser(
       self._spec,
       transformer.TransformerConfig(
@@ -81,34 +73,45 @@ class TextExperiment:
     self.optimizer: optax.GradientTransformation = state.make_optimizer(
       **config.optimizer.to_dict()
     )
-    self._num_slots = (
-      config.text.num_workers * config.text.environments_per_worker
-    )
     self._chooser = choose.Chooser(
-      self.apply_fn, self._spec, batch_size=self._num_slots
+      self.apply_fn, self._spec, batch_size=self.world.num_slots
     )
-    self._pool: workers_lib.WorkerPool | None = None
     self.last_collection: collect.Collection | None = None
+    rules = partition_rules.COMMAND_CHOOSER
     optimised = optimise.make_optimise(
-      self.apply_fn, self.optimizer, **settings.loss_options(config)
+      self.apply_fn,
+      self.optimizer,
+      **settings.loss_options(config),
+      mesh=self.mesh,
+      rules=rules,
     )
-    self._optimise = jax.jit(
+    self._jit = functools.partial(
+      jax.jit, compiler_options=mesh_lib.compiler_options(self.mesh)
+    )
+    placed = mesh_lib.state_shardings(
+      self.mesh,
+      jax.eval_shape(self._initial_state, jax.random.key(0)),
+      rules=rules,
+    )
+    self._optimise = self._jit(
       lambda before, played, advantage, key: optimised(
         before, played.rollouts, advantage, key
       ),
       donate_argnums=0,
+      # As it came, so that the next update finds what it is compiled for.
+      out_shardings=None if self.mesh is None else (placed, None),
     )
     self._metrics = jax.jit(update.rollout_metrics)
-    self.initial_state = jax.jit(self._initial_state)
+    self.initial_state = jax.jit(self._initial_state, out_shardings=placed)
     self._assign: dict[str, Any] = {}
 
   def close(self) -> None:
     """Ends the worker processes; the next episode would start new ones."""
-    if self._pool is not None:
-      self._pool.close()
-      self._pool = None
+    self.world.close()
 
-  def open_log(self, folder: pathlib.Path) -> Callable[[int], None] | None:
+  def open_log(
+    self, folder: str | os.PathLike
+  ) -> Callable[[int, Any], None] | None:
     """Opens a log of training episodes, what `assign_credit` takes.
 
     A run that was stopped and goes on begins new files; updates that it repeats
@@ -118,26 +121,22 @@ class TextExperiment:
       folder: of the run; the log is `rollouts` in it.
 
     Returns:
-      `write(update)`, which writes the newest update's episodes; None if none
-      are to be kept.
+      `write(update, rollouts)`, which writes the newest update's episodes, not
+      the arrays that were made of them; None if none are to be kept.
     """
-    size = self.config.text.rollout_megabytes * 2**20
+    size = self.config.text.rollout_megabytes * 2**20 // jax.process_count()
     if not size:
       return None
-    log = records.RolloutLog(
-      str(folder / "rollouts"),
+    log = self.world.open_log(
+      folder,
       max_file_bytes=min(size, _FILE_BYTES),
       max_total_bytes=size,
     )
 
-    def write(update: int) -> None:
+    def write(update: int, rollouts: Any) -> None:
+      del rollouts
       if self.last_collection is not None:
-        log.write(
-          self.last_collection.episodes,
-          self._state_key,
-          update=update,
-          world_rewards=self.config.text.world_rewards,
-        )
+        log.write(self.last_collection, update=update)
 
     return write
 
@@ -146,9 +145,9 @@ class TextExperiment:
     if estimator not in self._assign:
       options = self.config.estimator_options.get(estimator, {})
       assign = update.make_assign(
-        settings.make_estimator(estimator, dict(options))
+        settings.make_estimator(estimator, dict(options)), mesh=self.mesh
       )
-      self._assign[estimator] = jax.jit(
+      self._assign[estimator] = self._jit(
         lambda played: assign(
           # Equal commands are one action, wherever they stand in a list.
           played.rollouts.replace(action=played.command_id)
@@ -170,24 +169,27 @@ class TextExperiment:
     Returns:
       The metrics of `training.evaluation`, and `eval/failed_episodes`.
     """
-    key = jax.random.fold_in(key, _EVALUATION)
-    played = self._play(
-      params,
-      self.panel,
-      2,
-      _seed(key),
+    act = self._chooser.bind(
+      text_shares.own_copy(params, self.mesh),
       greedy=lambda plan: plan.rollout == 1,
     )
+    played = distributed.together(
+      lambda: self.world.evaluate(
+        act,
+        key,
+        rollouts_per_task=2,
+        groups=text_shares.own_panel(len(self.world.panel)),
+      )
+    )
+    every = text_shares.gather_outcomes(played.episodes)
     sampled, greedy = (
-      [one for one in played.sound if one.plan.rollout == rollout]
+      [one for one in every if one.rollout == rollout and not one.failed]
       for rollout in (0, 1)
     )
     return {
-      "eval/success": _mean([one.success for one in sampled]),
-      "eval/success_greedy": _mean([one.success for one in greedy]),
-      "eval/return": _mean([one.episode_return for one in sampled]),
-      "eval/length": _mean([len(one.turns) for one in sampled]),
-      "eval/failed_episodes": float(sum(played.failures.values())),
+      **text_worlds.panel_metrics(sampled),
+      "eval/success_greedy": text_worlds.mean([one.success for one in greedy]),
+      "eval/failed_episodes": float(sum(one.failed for one in every)),
     }
 
   def _initial_state(self, key: chex.PRNGKey) -> state.TrainState:
@@ -198,58 +200,37 @@ class TextExperiment:
       with_reference=self.config.loss.kl_coefficient > 0,
     )
 
-  def _play(self, params, tasks, rollouts_per_task, seed, **greedy):
-    if self._pool is None:
-      text = self.config.text
-      self._pool = workers_lib.WorkerPool(
-        factories.WorldFactory(self._world, self._options),
-        num_workers=text.num_workers,
-        environments_per_worker=text.environments_per_worker,
-      )
-    return collect.collect(
-      self._pool,
-      episodes.plan_episodes(
-        tasks, rollouts_per_task=rollouts_per_task, seed=seed
-      ),
-      self._chooser.bind(params, **greedy),
-      seed=seed,
-      max_steps=self.config.text.max_steps,
-    )
-
   def _collect(self, params: Any, key: chex.PRNGKey):
     """The first phase: TextRollouts and metrics."""
-    rollout = self.config.rollout
-    tasks = text_settings.draw_tasks(
-      self._train_tasks,
-      rollout.tasks_per_update,
-      seeded(_seed(key), _TASKS),
-    )
-    played = self._play(
-      params,
-      tasks,
-      rollout.rollouts_per_task,
-      _seed(jax.random.fold_in(key, _PLAY)),
+    act = self._chooser.bind(text_shares.own_copy(params, self.mesh))
+    played = distributed.together(
+      lambda: self.world.train(act, key, groups=self._groups)
     )
     self.last_collection = played
-    found = arrays.to_rollouts(
-      played.episodes,
-      self._state_key,
-      num_groups=rollout.tasks_per_update,
-      rollouts_per_task=rollout.rollouts_per_task,
+    own = arrays.to_rollouts(
+      text_shares.renumber(played.episodes, self._groups),
+      self.world.state_key,
+      num_groups=len(self._groups),
+      rollouts_per_task=self.config.rollout.rollouts_per_task,
       max_steps=self.config.text.max_steps,
       spec=self._spec,
       world_rewards=self.config.text.world_rewards,
     )
-    found = jax.tree.map(jnp.asarray, found)
+    found = text_shares.to_devices(own, self.mesh)
     turns = [turn for one in played.sound for turn in one.turns]
     readings = [turn.action.extra[0] for turn in turns]
-    busy = played.act_seconds / (played.act_seconds + played.wait_seconds)
+    cut = text_shares.add_up(
+      {
+        "words": sum(one.words_cut > 0 for one in readings),
+        "commands": sum(one.commands_cut > 0 for one in readings),
+        "turns": len(turns),
+      }
+    )
     metrics = {
       **self._metrics(found.rollouts),
-      "rollout/failed_episodes": float(sum(played.failures.values())),
-      "rollout/words_cut": _mean([one.words_cut > 0 for one in readings]),
-      "rollout/commands_cut": _mean([one.commands_cut > 0 for one in readings]),
-      "time/share_of_acting": busy,
+      **text_worlds.playing_metrics(played),
+      "rollout/words_cut": cut["words"] / max(cut["turns"], 1),
+      "rollout/commands_cut": cut["commands"] / max(cut["turns"], 1),
     }
     return found, metrics
 
@@ -265,18 +246,3 @@ def make_experiment(
   if text_settings.is_text(config):
     return TextExperiment(config)
   return settings.Experiment(config)
-
-
-def seeded(seed: int, stream: int) -> np.random.Generator:
-  """A generator of its own for each use of a seed."""
-  return np.random.default_rng((seed, stream))
-
-
-def _seed(key: chex.PRNGKey) -> int:
-  """A number in [0, 2^31) from a key."""
-  return int(jax.random.bits(key)) >> 1
-
-
-def _mean(values: list[Any]) -> float:
-  """The mean, or 0 of nothing."""
-  return float(np.mean(values)) if values else 0.0

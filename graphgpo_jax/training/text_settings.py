@@ -40,6 +40,8 @@ def default_section() -> ml_collections.ConfigDict:
       "history": 2,
       "facts": (),
       "show_observation": True,
+      "show_tried": True,
+      "keep_last_words": False,
     }
   )
   return section
@@ -77,7 +79,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     )
   reading_spec(config)
   for name, value, only in (
-    ("mesh.data", config.mesh.data, 1),
+    ("mesh.fsdp", config.mesh.fsdp, 1),
+    ("mesh.tensor", config.mesh.tensor, 1),
     ("rollout.max_resamples", config.rollout.max_resamples, 0),
     ("memory.pool_size", config.memory.pool_size, 0),
   ):

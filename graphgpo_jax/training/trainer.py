@@ -9,12 +9,13 @@ import ml_collections
 
 from graphgpo_jax.training import (
   checkpoint,
+  distributed,
+  events,
   loop,
-  metrics,
-  progress,
+  profiling,
+  session,
   settings,
   text_experiment,
-  warm_start,
   workdir,
 )
 
@@ -27,67 +28,75 @@ _NEWS = {
 
 
 def train(
-  config: ml_collections.ConfigDict, folder: str | os.PathLike
+  config: ml_collections.ConfigDict,
+  folder: str | os.PathLike,
+  *,
+  resume_from: str | os.PathLike = "",
+  profile_steps: range = range(0),
 ) -> dict[str, float]:
   """Trains, or goes on with a run that was stopped.
 
   Writes `config.json`, `metrics.jsonl`, TensorBoard events and checkpoints to
-  the folder, and of text worlds the episodes. A run that is started again goes
-  on from its newest checkpoint; updates that it repeats draw the same numbers
-  and are not logged twice. A fresh run takes its first parameters from the work
-  directory `config.init_from` where that is set.
+  the folder, and to `rollouts` in it the steps that `config.keep` keeps, or of
+  text worlds the episodes. A run that is started again goes on from its newest
+  good checkpoint; updates that it repeats draw the same numbers and are not
+  logged twice. `training.session` says what else a run can start from. A
+  SIGTERM, a SIGINT or a preemption notice saves at the end of the update and
+  returns.
 
   Args:
     config: as `settings.default_config`.
     folder: the run's work directory.
+    resume_from: work directory of another run whose whole state a fresh run
+      starts from; "" for none.
+    profile_steps: updates of which a trace is written to `profile` in the
+      folder.
 
   Returns:
-    The metrics of the last update.
+    The metrics of the last update that was played, empty if there was none.
 
   Raises:
-    ValueError: the config is not sound, or the folder holds another one.
+    ValueError: the config is not sound, the folder holds another one, another
+      process trains in it, or gradients stay without a finite value.
+    OSError: the last checkpoint cannot be written.
   """
+
+  def build():
+    if config.tensorboard and distributed.is_main():
+      events.require_tensorboard()
+    return text_experiment.make_experiment(config)
+
   # Before the folder is claimed: what is refused here must not stand there.
-  if config.tensorboard:
-    metrics.require_tensorboard()
-  experiment = text_experiment.make_experiment(config)
-  folder = workdir.claim_workdir(folder, config)
-  writer = metrics.MetricsWriter(folder, tensorboard=config.tensorboard)
-  checkpoints = checkpoint.Checkpoints(folder)
-  start = loop.initial_state(experiment, config.seed)
-  if checkpoints.latest_step() is not None:
-    start = checkpoints.restore(start)
-  elif config.init_from:
-    start = warm_start.start_from(config.init_from, start)
-  first = int(start.step)
-  bar = progress.Progress(
-    config.num_updates, title=f"{config.estimator}", done=first
-  )
-  played = None
-  if isinstance(experiment, text_experiment.TextExperiment):
-    played = experiment.open_log(folder)
+  experiment = distributed.together(build)
   values: dict[str, float] = {}
-  news: dict[str, float] = {}
   # Worlds of text have processes, which end whatever happens.
-  with contextlib.closing(experiment), bar.running():
-    if first == config.num_updates:
-      bar.write(f"{folder} holds the finished run: nothing left to train")
-    for state, values in loop.iterate(
-      experiment, start, seed=config.seed, estimator=config.estimator
-    ):
-      step = int(state.step)
-      writer.write(step, values)
-      if played is not None and step:
-        played(step)
-      news.update(
-        {short: values[name] for name, short in _NEWS.items() if name in values}
-      )
-      bar.show(step, news)
-      every = config.checkpoint_every
-      if step == config.num_updates or (every and step and step % every == 0):
-        checkpoints.save(step, state)
-  writer.close()
-  checkpoints.close()
+  with (
+    contextlib.closing(experiment),
+    session.Session(config, folder) as run,
+  ):
+    start = run.restore(
+      loop.initial_state(experiment, config.seed),
+      resume_from=resume_from,
+      init_from=config.init_from,
+    )
+    keep = distributed.together(lambda: experiment.open_log(run.folder))
+    updates = profiling.observe(
+      loop.iterate(
+        experiment,
+        start,
+        seed=config.seed,
+        estimator=config.estimator,
+        refused=run.refused,
+        keep=keep,
+      ),
+      done=int(start.step),
+      steps=profile_steps,
+      folder=run.folder / "profile",
+    )
+    for state, found in updates:
+      values = run.record(state, found, shown=_NEWS)
+      if run.stopped:
+        break
   return values
 
 
@@ -106,15 +115,19 @@ def evaluate(
   Raises:
     ValueError: the folder holds no run, another config or no checkpoint.
   """
-  settings.check_config(config)
-  workdir.read_config(folder)
-  folder = workdir.claim_workdir(folder, config)
-  experiment = text_experiment.make_experiment(config)
+
+  def build():
+    settings.check_config(config)
+    workdir.read_config(folder)
+    workdir.claim_workdir(folder, config)
+    return text_experiment.make_experiment(config)
+
+  experiment = distributed.together(build)
   like = loop.initial_state(experiment, config.seed)
   checkpoints = checkpoint.Checkpoints(folder)
   state = checkpoints.restore(like)
   checkpoints.close()
-  key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+  key = jax.random.fold_in(jax.random.key(config.seed), int(state.step))
   with contextlib.closing(experiment):
     panel = jax.device_get(experiment.evaluate(state.params, key))
   return {

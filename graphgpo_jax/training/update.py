@@ -145,23 +145,27 @@ def rollout_metrics(rollouts: on_device.Rollouts) -> Metrics:
   }
 
 
-def make_assign(
+def make_credit(
   estimator: estimators.Estimator,
   *,
   max_nodes: int | None = None,
   mesh: jax.sharding.Mesh | None = None,
   **options,
-) -> Callable[[on_device.Rollouts], tuple[chex.Array, Metrics]]:
-  """Builds the second phase: credit for every step, a graph per group.
+) -> Callable[
+  [on_device.Rollouts], tuple[chex.Array, statistics.GraphStatistics]
+]:
+  """Builds the credit of every step, a graph per group.
 
   Args:
     estimator: function of one group, see `credit.estimators`.
     max_nodes: node limit of a group; room for every state without it.
-    mesh: devices that the groups are divided among; None for one.
+    mesh: devices that the groups are divided among, which need nothing of each
+      other; None for one.
     **options: keywords of the estimator.
 
   Returns:
-    `assign(rollouts) -> (advantage float32 [B, M, T], metrics)`.
+    `credit(rollouts) -> (advantage float32 [B, M, T], counts)`, the counts of
+    every group, each float32 [B].
   """
 
   def assign_group(rollouts):
@@ -182,10 +186,36 @@ def make_assign(
     functools.partial(batching.map_groups, assign_group), mesh
   )
 
-  def assign(rollouts):
+  def credit(rollouts):
     # The observations take no part in credit: only keys and outcomes do.
-    lean = rollouts.replace(observation=None)
-    advantage, counts = assign_groups(lean)
+    return assign_groups(rollouts.replace(observation=None))
+
+  return credit
+
+
+def make_assign(
+  estimator: estimators.Estimator,
+  *,
+  max_nodes: int | None = None,
+  mesh: jax.sharding.Mesh | None = None,
+  **options,
+) -> Callable[[on_device.Rollouts], tuple[chex.Array, Metrics]]:
+  """Builds the second phase: credit for every step, and what to report of it.
+
+  Args:
+    estimator: function of one group, see `credit.estimators`.
+    max_nodes: see `make_credit`.
+    mesh: devices that the groups are divided among; None for one. They
+      communicate the sums of the metrics and nothing else.
+    **options: keywords of the estimator.
+
+  Returns:
+    `assign(rollouts) -> (advantage float32 [B, M, T], metrics)`.
+  """
+  credit = make_credit(estimator, max_nodes=max_nodes, mesh=mesh, **options)
+
+  def assign(rollouts):
+    advantage, counts = credit(rollouts)
     return advantage, credit_metrics(advantage, counts, rollouts.mask)
 
   return assign

@@ -8,8 +8,6 @@ import jax
 import ml_collections
 import optax
 
-from graphgpo_jax.envs.text import registry
-from graphgpo_jax.rollouts.host import expert
 from graphgpo_jax.training import (
   checkpoint,
   imitation,
@@ -19,9 +17,6 @@ from graphgpo_jax.training import (
   text_settings,
   workdir,
 )
-
-# What imitation draws is apart from what training draws.
-_STREAM = 0x696D69
 
 
 def imitate_expert(
@@ -58,25 +53,10 @@ def imitate_expert(
     ValueError: the world has no expert, or a value is out of range.
     TextWorldError: the engine or its planner failed.
   """
-  random = text_experiment.seeded(config.seed, _STREAM)
-  tasks = text_settings.draw_tasks(
-    text_settings.task_sets(config, side="train"), episodes, random
-  )
-  world = config.environment.to_dict()
-  environment: Any = registry.make(world.pop("name"), **world)
-  try:
-    played = expert.play_expert(
-      environment,
-      tasks,
-      seed=config.seed,
-      max_steps=config.text.max_steps,
-      stray=stray,
-    )
-  finally:
-    environment.close()
+  taught = experiment.world.expert_lessons(episodes, stray=stray)
   folder = workdir.claim_workdir(folder, config)
   lessons = imitation.read_lessons(
-    [lesson for episode in played for lesson in episode],
+    taught,
     text_settings.reading_spec(config),
   )
   number = len(lessons.action)
@@ -108,6 +88,7 @@ def imitate_expert(
   after = experiment.evaluate(params, key)
   checkpoints = checkpoint.Checkpoints(folder)
   checkpoints.save(0, start.replace(params=params))  # type: ignore[attr-defined]
+  checkpoints.require_saved()
   checkpoints.close()
   return {
     "episodes": episodes,

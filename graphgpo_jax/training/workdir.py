@@ -48,15 +48,18 @@ def read_config(workdir: str | os.PathLike) -> dict:
   """Reads the config that a work directory was claimed with.
 
   Raises:
-    ValueError: there is none, or it is not JSON.
+    ValueError: there is none, or it is no JSON object.
   """
   path = pathlib.Path(workdir) / "config.json"
   try:
-    return json.loads(path.read_text())
+    found = json.loads(path.read_text())
   except FileNotFoundError as error:
     raise ValueError(f"{workdir} holds no run: no config.json") from error
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(f"{path} is not JSON: {error}") from error
+  if not isinstance(found, dict):
+    raise ValueError(f"{path}: expected a JSON object, got {found!r:.60}")
+  return found
 
 
 def _differences(found, wanted, path=""):

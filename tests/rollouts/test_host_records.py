@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import resource
 
 import jax
 import jax.numpy as jnp
@@ -192,6 +193,25 @@ def test_the_oldest_files_give_way(collection, tmp_path):
   )
   small.write(group, text_corridor.state_key, update=10)
   assert small.dropped == 1 and not records.log_files(small.folder)
+
+
+def test_on_a_full_disk_a_group_is_dropped_whole(collection, tmp_path, caplog):
+  group = [one for one in collection.sound if one.plan.group == 0]
+  log = records.RolloutLog(str(tmp_path))
+  log.write(group, text_corridor.state_key, update=1)
+  (path,) = records.log_files(log.folder)
+  limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+  # Room for a group and a half.
+  half_more = os.path.getsize(path) * 3 // 2
+  resource.setrlimit(resource.RLIMIT_FSIZE, (half_more, limit[1]))
+  try:
+    log.write(group, text_corridor.state_key, update=2)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+  assert log.dropped == 1 and "a group is dropped" in caplog.text
+  log.write(group, text_corridor.state_key, update=3)
+  assert records.log_files(log.folder) == [path]
+  assert {row["update"] for row in records_of(path)} == {1, 3}
 
 
 def test_other_files_are_left_alone(collection, tmp_path):

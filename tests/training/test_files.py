@@ -1,6 +1,7 @@
 """What a run leaves in its folder: metrics, events, config."""
 
 import json
+import resource
 import sys
 
 import ml_collections
@@ -84,6 +85,27 @@ def test_tensorboard_events(tmp_path):
   assert b"eval/success" in content
 
 
+def test_events_go_on_after_a_full_disk(tmp_path, caplog):
+  pytest.importorskip("tensorboardX", reason="extra [viz] is not installed")
+  writer = metrics_lib.MetricsWriter(tmp_path)
+  writer.write(0, {"before": 0.0})
+  limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (10, limit[1]))
+  try:
+    for step in range(1, 50):
+      writer.write(step, {"meanwhile": float(step)})
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+  assert "it lacks update 49, which metrics.jsonl has" in caplog.text
+  writer.write(50, {"after": 0.0})
+  writer.close()
+  content = b"".join(
+    path.read_bytes() for path in (tmp_path / "tensorboard").iterdir()
+  )
+  assert b"before" in content and b"after" in content
+  assert [line["step"] for line in lines_of(tmp_path)] == list(range(51))
+
+
 def test_missing_tensorboard_names_the_command(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "tensorboardX", None)
   with pytest.raises(ImportError, match=r"pip install 'graphgpo-jax\[viz\]'"):
@@ -134,3 +156,27 @@ def test_workdir_that_cannot_be_read(tmp_path):
   file.touch()
   with pytest.raises(ValueError, match="is not a folder"):
     workdir.claim_workdir(file, tiny.make_config())
+
+
+def test_lines_wait_while_the_disk_is_full(tmp_path, caplog):
+  """More of them than any buffer holds."""
+  path = tmp_path / "metrics.jsonl"
+  writer = metrics_lib.MetricsWriter(tmp_path, tensorboard=False)
+  writer.write(0, {"loss": 0.0})
+  limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+  # Room for a line and a half.
+  resource.setrlimit(
+    resource.RLIMIT_FSIZE, (path.stat().st_size * 3 // 2, limit[1])
+  )
+  try:
+    for step in range(1, 1000):
+      writer.write(step, {"loss": float(step)})
+    with pytest.raises(OSError):
+      writer.position(999)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+  assert "its lines are kept for later" in caplog.text
+  writer.write(1000, {"loss": 1000.0})
+  writer.close()
+  found = [(line["step"], line["loss"]) for line in lines_of(tmp_path)]
+  assert found == [(step, float(step)) for step in range(1001)]

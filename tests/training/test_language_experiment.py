@@ -351,8 +351,8 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
 
   real = language_trainer.iterate
 
-  def some(*arguments):
-    for current, values in real(*arguments):
+  def some(*arguments, **options):
+    for current, values in real(*arguments, **options):
       yield current, values
       steps.append(int(current.step))
       if steps[-1] == 1:
@@ -371,6 +371,14 @@ def test_a_run_goes_on_where_it_stopped(tmp_path):
     {name: value for name, value in line.items() if "time/" not in name}
     for line in metrics.read_metrics(parts / "metrics.jsonl")
   ]
+  panel = language_trainer.evaluate(
+    config, whole, pretrained=speaking.pretrained()
+  )
+  assert panel == {
+    name: value
+    for name, value in lines[-1].items()
+    if name == "step" or name.startswith("eval/")
+  }
 
 
 @pytest.mark.slow

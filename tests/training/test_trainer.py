@@ -16,12 +16,17 @@ def shared_programs(monkeypatch):
     settings.check_config(config)
     return tiny.experiment()
 
-  restore = checkpoint.Checkpoints.restore
+  restore = checkpoint.Checkpoints.restore_run
+
+  def uncommitted(self, like, **options):
+    state, record = restore(self, like, **options)
+    return tiny.uncommitted(state), record
+
   monkeypatch.setattr(trainer.settings, "Experiment", build)
   monkeypatch.setattr(
     checkpoint.Checkpoints,
-    "restore",
-    lambda self, like: tiny.uncommitted(restore(self, like)),
+    "restore_run",
+    uncommitted,
   )
 
 
@@ -43,7 +48,7 @@ def finished(tmp_path_factory):
   built = tiny.experiment()
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(trainer.settings, "Experiment", lambda _: built)
-    last = trainer.train(config_of(), folder)
+    last = trainer.train(config_of(), folder, profile_steps=range(2, 3))
   return folder, last
 
 
@@ -53,12 +58,16 @@ def test_a_run_leaves_its_files(finished, capsys):
     "checkpoints",
     "config.json",
     "metrics.jsonl",
+    "profile",
+    "rollouts",
   ]
+  assert list(folder.glob("profile/plugins/profile/*/*.xplane.pb"))
   lines = metrics.read_metrics(folder / "metrics.jsonl")
   assert [line["step"] for line in lines] == [0, 1, 2, 3]
   assert lines[-1] == {"step": 3, **last}
   for line in lines:
     assert "eval/success" in line and "time/evaluate" in line
+    assert line["time/host_gigabytes"] > 0 and line["time/compile"] >= 0
   checkpoints = checkpoint.Checkpoints(folder)
   assert checkpoints.latest_step() == 3
   checkpoints.close()

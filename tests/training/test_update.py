@@ -39,6 +39,8 @@ def test_composition_equals_its_phases(composed, unbroken):
     # The buffers were given away.
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(given))
   different = {name for name in values if name not in metrics}
+  # What the loop adds, and its count of updates that were not taken.
+  different.remove("optimiser/refused")
   assert {name.split("/")[0] for name in different} == {"eval", "time"}
 
 

@@ -48,7 +48,10 @@ def read_levels(
   if isinstance(path_or_text, str) and "\n" in path_or_text:
     text = path_or_text
   else:
-    text = pathlib.Path(path_or_text).read_text(encoding="utf-8")
+    try:
+      text = pathlib.Path(path_or_text).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+      raise ValueError(f"{path_or_text}: no text: {error}") from error
   levels: list[tuple[str, list[str]]] = []
   ended = True
   for number, line in enumerate(text.splitlines(), start=1):

@@ -32,7 +32,11 @@ def load_panel(name: str) -> list[str]:
     raise ValueError(
       f"no such panel: {name!r}; expected one of {', '.join(panel_names())}"
     )
-  ids = [line.strip() for line in path.read_text("utf-8").splitlines()]
+  try:
+    text = path.read_text("utf-8")
+  except UnicodeDecodeError as error:
+    raise ValueError(f"panel {name!r} is broken: {error}") from error
+  ids = [line.strip() for line in text.splitlines()]
   ids = [line for line in ids if line]
   if not ids or len(set(ids)) != len(ids):
     raise ValueError(f"panel {name!r} is broken: it is empty or repeats a task")

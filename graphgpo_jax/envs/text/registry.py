@@ -13,6 +13,8 @@ from graphgpo_jax.envs.text.types import StateKeyFn, TextEnvironment
 WORLDS: Mapping[str, str] = {
   "alfworld": "graphgpo_jax.envs.text.alfworld",
   "scienceworld": "graphgpo_jax.envs.text.scienceworld",
+  # The bare name is the on-device world's.
+  "sokoban_text": "graphgpo_jax.envs.text.sokoban",
   "textworld": "graphgpo_jax.envs.text.textworld",
   "textworld_express": "graphgpo_jax.envs.text.textworld_express",
   "webshop": "graphgpo_jax.envs.text.webshop",

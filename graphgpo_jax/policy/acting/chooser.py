@@ -11,13 +11,17 @@ import jax.numpy as jnp
 from graphgpo_jax.policy import actor, heads, transformer
 from graphgpo_jax.policy.acting import reading, words
 
+_MOST_TIMES = 3
+
 
 class CommandChooser(nn.Module):
   """Reads state and commands as one row, a token for each command.
 
   Words of the state stand in their order (RoPE). A command's token is the sum
-  of its words, each weighted by a learnt vector of its place, and all commands
-  stand at one place behind the state: their order says nothing.
+  of its words, each weighted by a learnt vector of its place, of what share of
+  them stand in each passage of the state, which holds for words never met in
+  training, too, and of how often it was taken before. All commands stand at one
+  place behind the state: their order says nothing.
 
   Attributes:
     spec: sizes of what is read.
@@ -54,6 +58,21 @@ class CommandChooser(nn.Module):
     spelled = jnp.where(there, words_table[observation.commands], 0.0)
     commands = jnp.sum(spelled * (1.0 + places), axis=-2)
     commands = commands + kinds_table[reading.COMMAND]
+    shared = nn.Dense(
+      width,
+      use_bias=False,
+      kernel_init=nn.initializers.normal(1.0),
+      dtype=dtype,
+      name="shared_words",
+    )
+    commands = commands + shared(shared_words(observation, self.spec.num_kinds))
+    # Once, twice, more often: beyond that nothing is to be learnt.
+    times = jnp.minimum(observation.tried, _MOST_TIMES)
+    for name, column in (("tried_here", 0), ("tried_ever", 1)):
+      table = self.param(
+        name, nn.initializers.normal(1.0), (_MOST_TIMES + 1, width)
+      )
+      commands = commands + table.astype(dtype)[times[..., column]]
     embeddings = jnp.concatenate([state, commands], axis=-2)
     mask = jnp.concatenate(
       [observation.token_mask, observation.action_mask], axis=-1
@@ -65,6 +84,33 @@ class CommandChooser(nn.Module):
     pointed = hidden[..., self.spec.max_tokens :, :]
     logits = heads.PointerHead(name="pointer")(pointed)
     return jnp.where(observation.action_mask, logits, actor.ILLEGAL_LOGIT)
+
+
+def shared_words(
+  observation: reading.TextObservation, num_kinds: int
+) -> chex.Array:
+  """What share of a command's words stands in each passage.
+
+  Args:
+    observation: leaves [..., L], [..., A, C] and [..., A].
+    num_kinds: K, kinds of passages.
+
+  Returns:
+    float32 [..., A, K], in [0, 1].
+  """
+  there = observation.commands != words.PADDING
+  equal = (
+    observation.commands[..., None] == observation.tokens[..., None, None, :]
+  )
+  equal &= there[..., None] & observation.token_mask[..., None, None, :]
+  kinds = observation.kinds[..., None, None, :]
+  count = jnp.maximum(jnp.sum(there, axis=-1), 1)
+  # Kind by kind: an axis of kinds would make the comparisons K times as large.
+  shares = [
+    jnp.sum(jnp.any(equal & (kinds == kind), axis=-1), axis=-1) / count
+    for kind in range(num_kinds)
+  ]
+  return jnp.stack(shares, axis=-1)
 
 
 def make_chooser(

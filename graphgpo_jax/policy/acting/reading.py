@@ -1,6 +1,8 @@
 """What a policy that chooses commands reads of an episode, as arrays."""
 
+import collections
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import chex
@@ -26,6 +28,9 @@ class ReadingSpec:
     facts: the step's facts that are shown, by name.
     show_observation: whether the observation is shown; not where the facts
       hold the same text.
+    show_tried: whether it is shown how often each command was taken before.
+    keep_last_words: of observation and facts that are too long, whether the
+      last words are kept, and not the first.
   """
 
   vocabulary_size: int = 4096
@@ -35,6 +40,8 @@ class ReadingSpec:
   history: int = 2
   facts: tuple[str, ...] = ()
   show_observation: bool = True
+  show_tried: bool = True
+  keep_last_words: bool = False
 
   def __post_init__(self):
     object.__setattr__(self, "facts", tuple(self.facts))
@@ -64,6 +71,7 @@ class TextObservation:
   kinds: chex.Array  # int32 [L], kind of the passage each word stands in
   token_mask: chex.Array  # bool [L], True where there is a word
   commands: chex.Array  # int32 [A, C], ids of words, 0 in padding
+  tried: chex.Array  # int32 [A, 2], times taken: at this observation, in all
   action_mask: chex.Array  # bool [A], True where there is a command
 
 
@@ -88,7 +96,8 @@ def read(context: episodes.Context, spec: ReadingSpec) -> Reading:
   """Reads where an episode stands.
 
   The passages are the task, past commands from the last one on, the observation
-  and the facts. What exceeds L is cut off the end.
+  and the facts. What exceeds L is cut off the end, or with `keep_last_words`
+  off the start of observation and facts.
 
   Args:
     context: the episode so far.
@@ -111,6 +120,7 @@ def read(context: episodes.Context, spec: ReadingSpec) -> Reading:
   passages += [
     (COMMAND + 1 + age, turn.action.command) for age, turn in enumerate(recent)
   ]
+  before = len(passages)
   if spec.show_observation:
     passages.append((OBSERVATION, now.observation))
   for name in spec.facts:
@@ -122,16 +132,26 @@ def read(context: episodes.Context, spec: ReadingSpec) -> Reading:
     passages.append((FACT, now.facts[name]))
   ids: list[int] = []
   kinds: list[int] = []
-  for kind, text in passages:
+  first = 0
+  for place, (kind, text) in enumerate(passages):
     found = words.word_ids(text, spec.vocabulary_size)
     ids += found
     kinds += [kind] * len(found)
+    if place < before:
+      first = len(ids)
+  excess = max(0, len(ids) - spec.max_tokens)
+  if spec.keep_last_words:
+    last = min(first + excess, len(ids))
+    del ids[first:last], kinds[first:last]
   chosen = now.admissible_actions[: spec.max_commands]
   commands = np.zeros((spec.max_commands, spec.max_command_tokens), np.int32)
   for row, command in enumerate(chosen):
     found = words.word_ids(command, spec.vocabulary_size)
     found = found[: spec.max_command_tokens]
     commands[row, : len(found)] = found
+  tried = np.zeros((spec.max_commands, 2), np.int32)
+  if spec.show_tried:
+    tried[: len(chosen)] = _times_taken(context, chosen)
   kept = min(len(ids), spec.max_tokens)
   return Reading(
     observation=TextObservation(
@@ -139,16 +159,17 @@ def read(context: episodes.Context, spec: ReadingSpec) -> Reading:
       kinds=_padded(kinds, spec.max_tokens),
       token_mask=np.arange(spec.max_tokens) < kept,
       commands=commands,
+      tried=tried,
       action_mask=np.arange(spec.max_commands) < len(chosen),
     ),
     commands=chosen,
-    words_cut=len(ids) - kept,
+    words_cut=excess,
     commands_cut=len(now.admissible_actions) - len(chosen),
   )
 
 
 def empty(spec: ReadingSpec, shape: tuple[int, ...] = ()) -> TextObservation:
-  """TextObservation of NumPy arrays [*shape, ...] with nothing in it."""
+  """TextObservation of NumPy arrays `[*shape, ...]` with nothing in it."""
 
   def zeros(*sizes: int, dtype: Any = np.int32) -> np.ndarray:
     return np.zeros((*shape, *sizes), dtype)
@@ -158,8 +179,22 @@ def empty(spec: ReadingSpec, shape: tuple[int, ...] = ()) -> TextObservation:
     kinds=zeros(spec.max_tokens),
     token_mask=zeros(spec.max_tokens, dtype=bool),
     commands=zeros(spec.max_commands, spec.max_command_tokens),
+    tried=zeros(spec.max_commands, 2),
     action_mask=zeros(spec.max_commands, dtype=bool),
   )
+
+
+def _times_taken(
+  context: episodes.Context, commands: Sequence[str]
+) -> list[tuple[int, int]]:
+  """How often each command was taken at this very observation, and in all."""
+  here: collections.Counter[str] = collections.Counter()
+  ever: collections.Counter[str] = collections.Counter()
+  for turn in context.past:
+    ever[turn.action.command] += 1
+    if turn.before.observation == context.now.observation:
+      here[turn.action.command] += 1
+  return [(here[command], ever[command]) for command in commands]
 
 
 def _padded(values: list[int], size: int) -> np.ndarray:

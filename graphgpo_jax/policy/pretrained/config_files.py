@@ -5,6 +5,7 @@ change the result and has no place here is refused, never dropped.
 """
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -62,8 +63,14 @@ class _Fields:
       if default is _REQUIRED:
         raise ValueError(f"{self.where}: {name} is missing")
       return default
-    if kind is float and type(value) is int:
-      value = float(value)
+    if kind is float and type(value) in (int, float):
+      try:
+        value = float(value)
+        finite = math.isfinite(value)
+      except OverflowError:
+        finite = False
+      if not finite:
+        raise ValueError(f"{self.where}: {name} should be a finite number")
     if type(value) is not kind:
       raise ValueError(
         f"{self.where}: {name}={value!r} should be of type {kind.__name__}"
@@ -147,13 +154,23 @@ def parse_config(
     raise ValueError(f"{where}: {error}") from error
 
 
+def max_positions(values: Mapping[str, Any], *, where: str) -> int | None:
+  """Longest sequence that a model was made for, if its config.json tells.
+
+  Raises:
+    ValueError: it is no whole number.
+  """
+  return _Fields(values, where).get("max_position_embeddings", int, None)
+
+
 def _architecture(values: Mapping[str, Any], where: str) -> str:
   named = values.get("architectures") or [
     name
     for name, family in ARCHITECTURES.items()
     if family.model_type == values.get("model_type")
   ]
-  if isinstance(named, list) and len(named) == 1 and named[0] in ARCHITECTURES:
+  known = tuple(ARCHITECTURES)
+  if isinstance(named, list) and len(named) == 1 and named[0] in known:
     return named[0]
   raise ValueError(
     f"{where}: unknown architecture {named or values.get('model_type')!r}; "

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphgpo_jax.policy import lm_extra, rope
-from graphgpo_jax.policy.pretrained import names
+from graphgpo_jax.policy.pretrained import gguf_header, names
 
 ARCHITECTURES = {
   "llama": "LlamaForCausalLM",
@@ -56,6 +56,7 @@ class GGUFFile:
     self._gguf = lm_extra.require("gguf", "a GGUF file")
     self.where = str(path)
     try:
+      gguf_header.check(path)
       # The reader maps the file and keeps an array per word of the vocabulary;
       # nothing of it is kept here.
       reader = self._gguf.GGUFReader(path)
@@ -73,11 +74,11 @@ class GGUFFile:
         )
         for tensor in reader.tensors
       }
-    except (ValueError, IndexError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
       raise ValueError(
         f"{path}: truncated, or no GGUF file: {error}"
       ) from error
-    if self.metadata.get("split.count", 1) > 1:
+    if self.metadata.get("split.count", 1) not in (0, 1):
       raise ValueError(
         f"{path}: one part of several; merge them with gguf-split --merge"
       )
@@ -177,7 +178,7 @@ class GGUFFile:
         setting that the transformer does not have.
     """
     name = self.metadata.get("general.architecture")
-    if name not in ARCHITECTURES:
+    if name not in tuple(ARCHITECTURES):
       raise ValueError(
         f"{self.where}: unknown architecture {name!r}; known: "
         f"{', '.join(ARCHITECTURES)}"
@@ -188,6 +189,8 @@ class GGUFFile:
       )
     width = self._number("embedding_length", int)
     heads = self._number("attention.head_count", int)
+    if heads < 1:
+      raise ValueError(f"{self.where}: {name}.attention.head_count={heads}")
     head = self._number("attention.key_length", int, width // heads)
     for key in ("attention.value_length", "rope.dimension_count"):
       if self._number(key, int, head) != head:
@@ -262,9 +265,18 @@ class GGUFFile:
     """Finds the llama3 scaling that the stored divisors come from."""
     name = _ROPE_FREQUENCIES
     self.check_type(name)
-    (size,) = self.shape(name)
-    divisor = self.read(name, (slice(0, size),))
+    if self.shape(name) != (head // 2,):
+      raise ValueError(
+        f"{self.where}: tensor {name!r} has shape {list(self.shape(name))}; "
+        f"expected [{head // 2}]"
+      )
+    divisor = self.read(name, (slice(0, head // 2),))
     base = self._number("rope.freq_base", float, 10_000.0)
+    if base <= 1 or not np.isfinite(divisor).all() or (divisor <= 0).any():
+      raise ValueError(
+        f"{self.where}: tensor {name!r} should hold positive numbers, for a "
+        f"base above 1, got {base}"
+      )
     factor = round(float(divisor.max()), 3)
     scaling = rope.RopeScaling(
       kind="llama3",
@@ -275,9 +287,7 @@ class GGUFFile:
     )
     plain = rope.inverse_frequencies(head, base=base)
     scaled = rope.inverse_frequencies(head, base=base, scaling=scaling)
-    if size != head // 2 or not np.allclose(
-      plain / divisor, scaled, rtol=1e-4, atol=0.0
-    ):
+    if not np.allclose(plain / divisor, scaled, rtol=1e-4, atol=0.0):
       raise ValueError(
         f"{self.where}: tensor {name!r} is no llama3 scaling with the "
         "constants of the released models"

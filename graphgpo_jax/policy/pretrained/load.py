@@ -136,7 +136,9 @@ def _from_directory(
     tokenizer=tokenizer,
     chat_template=template,
     eos_ids=eos_ids,
-    max_positions=fields.get("max_position_embeddings"),
+    max_positions=config_files.max_positions(
+      fields, where=str(path / config_files.CONFIG_FILE)
+    ),
     where=str(path),
   )
 
@@ -172,6 +174,12 @@ def _load(
   naming: names.Naming,
   sharding: placing.ShardingRule | None,
 ) -> dict[str, Any]:
+  # Before a table of them is made: any number may stand in a file.
+  if config.transformer.num_layers > len(source.names()):
+    raise ValueError(
+      f"{source.where}: {len(source.names())} tensors are too few for "
+      f"{config.transformer.num_layers} blocks"
+    )
   return placing.load_params(
     source,
     names.parameter_table(config, naming),

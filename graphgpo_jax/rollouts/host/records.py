@@ -9,6 +9,7 @@ from typing import Any
 
 from absl import logging
 
+from graphgpo_jax import disk
 from graphgpo_jax.envs.text import types
 from graphgpo_jax.rollouts.host.episodes import Episode, Turn
 from graphgpo_jax.tables import jsonl
@@ -102,7 +103,8 @@ class RolloutLog:
   that is opened again begins a new file and leaves the old ones as they are.
 
   Attributes:
-    dropped: groups that were larger than `max_total_bytes` and not written.
+    dropped: groups that were not written, since they were larger than
+      `max_total_bytes` or the disk was full.
   """
 
   def __init__(
@@ -153,7 +155,7 @@ class RolloutLog:
       world_rewards: as for `step_columns`.
 
     Raises:
-      OSError: a file cannot be written.
+      OSError: a file cannot be written for another reason than a full disk.
     """
     for _, group in itertools.groupby(episodes, lambda one: one.plan.group):
       together = list(group)
@@ -175,19 +177,26 @@ class RolloutLog:
         len(lines),
       )
       return
+    try:
+      _write_whole(self._path(kind, len(lines)), lines)
+    except OSError as error:
+      if not disk.is_full(error):
+        raise
+      self.dropped += 1
+      logging.error("%s: %s; a group is dropped", self.folder, error)
+      return
+    self._drop_oldest()
+
+  def _path(self, kind: str, num_bytes: int) -> str:
+    """The file that has room for so much more."""
     path = self._open.get(kind)
     if path is not None:
       size = os.path.getsize(path)
-      if size and size + len(lines) > self._max_file:
+      if size and size + num_bytes > self._max_file:
         path = None
     if path is None:
       path = self._open[kind] = self._begin(kind)
-    # Unbuffered: what a killed process had written is there.
-    with open(path, "ab", buffering=0) as file:
-      left = memoryview(lines)
-      while left:
-        left = left[file.write(left) :]
-    self._drop_oldest()
+    return path
 
   def _begin(self, kind: str) -> str:
     """Makes the next file; another process may be doing the same."""
@@ -212,6 +221,20 @@ class RolloutLog:
       self._open = {
         kind: name for kind, name in self._open.items() if name != path
       }
+
+
+def _write_whole(path: str, lines: bytes) -> None:
+  """Appends all of the lines or, where that fails, none."""
+  # Unbuffered: what a killed process had written is there.
+  with open(path, "ab", buffering=0) as file:
+    size = os.fstat(file.fileno()).st_size
+    try:
+      left = memoryview(lines)
+      while left:
+        left = left[file.write(left) :]
+    except OSError:
+      file.truncate(size)
+      raise
 
 
 def _failed_row(episode: Episode, update: int) -> bytes:

@@ -18,6 +18,7 @@ from graphgpo_jax.tables.logs import (
   parquet_source,
   progress,
   spill,
+  states,
   stream,
 )
 from graphgpo_jax.tables.logs import workspace as workspace_lib
@@ -108,7 +109,7 @@ def credit_file(
     raise ValueError(
       f"rows_per_commit: expected at least 1, got {rows_per_commit}"
     )
-  _check_paths(rollouts, output)
+  check_paths(rollouts, output)
   source = _source(rollouts, with_actions=checked.reads_actions)
   identity = {
     "input": _file_identity(rollouts),
@@ -126,6 +127,8 @@ def credit_file(
     workspace.open(restart=restart) as state,
     progress.Progress(shown=show_progress).running() as shown,
   ):
+    if state is not None:
+      states.check(state, where=workspace.folder)
     if state is not None and stop and not state["stop"]:
       raise ValueError(
         f"{workspace.folder} holds an unfinished run of another kind: on_error "
@@ -216,7 +219,16 @@ def _source(path: str, *, with_actions: bool) -> Source:
   return jsonl_source.JsonlSource(path, with_actions=with_actions)
 
 
-def _check_paths(rollouts: str, output: str) -> None:
+def check_paths(rollouts: str, output: str) -> None:
+  """Refuses an output that cannot be one.
+
+  Args:
+    rollouts: the file that is read.
+    output: the file to write.
+
+  Raises:
+    ValueError: it is the input, or no file name in a folder that exists.
+  """
   if os.path.realpath(rollouts) == os.path.realpath(output) or (
     os.path.exists(output) and os.path.samefile(rollouts, output)
   ):

@@ -22,6 +22,8 @@ from graphgpo_jax.tables.logs.workspace import Workspace
 
 # The side file, in the workspace.
 FAULTS = "faults.jsonl"
+# Files that a log may be split into, and that may be open at once.
+MOST_BUCKETS = 192
 # What a manifest's state may be about.
 STREAM, SPLIT, CREDIT, JOIN, PUBLISH = (
   "stream",

@@ -23,10 +23,11 @@ from graphgpo_jax.tables.logs import workspace as workspace_lib
 from graphgpo_jax.tables.logs.batch import FaultError, Position
 from graphgpo_jax.tables.logs.workspace import Appender
 
-# Rows of a bucket, if tasks fall evenly, and files that may be open at once.
+# Rows of a bucket, if tasks fall evenly.
 _BUCKET_ROWS = 2**18
-_MOST_BUCKETS = 192
 _OWN_FAULTS = "faults-own.jsonl"
+# Beyond every row.
+_NO_ROW = 2**63 - 1
 
 
 def start_state(job: job_lib.Job, reached: Position) -> job_lib.State:
@@ -40,7 +41,7 @@ def start_state(job: job_lib.Job, reached: Position) -> job_lib.State:
     The state.
   """
   rows = job.source.num_rows(reached)
-  buckets = min(max(-(-rows // _BUCKET_ROWS), 1), _MOST_BUCKETS)
+  buckets = min(max(-(-rows // _BUCKET_ROWS), 1), job_lib.MOST_BUCKETS)
   return {
     "stage": job_lib.SPLIT,
     "position": dataclasses.asdict(Position()),
@@ -211,8 +212,13 @@ def _join(job: job_lib.Job, state: job_lib.State) -> job_lib.State:
     for keys, end in source.keys(position):
       found = np.concatenate([cursor.until(end.row) for cursor in cursors])
       found = found[np.argsort(found["row"])]
+      rows = found["row"]
+      if len(rows) and not (
+        position.row <= rows[0] and rows[-1] < end.row and np.diff(rows).all()
+      ):
+        raise _damaged(workspace)
       has_credit = np.zeros(end.row - position.row, bool)
-      has_credit[found["row"] - position.row] = True
+      has_credit[rows - position.row] = True
       writer.write(
         batch_lib.pick_keys(keys, has_credit),
         {name: np.ascontiguousarray(found[name]) for name in names},
@@ -226,6 +232,8 @@ def _join(job: job_lib.Job, state: job_lib.State) -> job_lib.State:
         job.commit(state)
         committed = position.row
       job.progress.advance(rows=position.row, done=source.done(position))
+    if any(len(cursor.until(_NO_ROW)) for cursor in cursors):
+      raise _damaged(workspace)
   return {
     "stage": job_lib.PUBLISH,
     "result": writer.finish(),
@@ -246,11 +254,28 @@ def _join_faults(workspace: workspace_lib.Workspace, buckets: int) -> int:
       )
     ]
     together = files.enter_context(open(workspace.path(job_lib.FAULTS), "wb"))
-    for line in heapq.merge(*parts, key=lambda line: json.loads(line)["row"]):
+    for line in heapq.merge(*parts, key=_fault_row):
       together.write(line)
       number += 1
     workspace_lib.sync(together)
   return number
+
+
+def _damaged(workspace: workspace_lib.Workspace) -> ValueError:
+  return ValueError(
+    f"{workspace.folder}: a file of the unfinished run is damaged: its credit "
+    "is not that of the rows; --restart throws it away"
+  )
+
+
+def _fault_row(line: bytes) -> int:
+  try:
+    return int(json.loads(line)["row"])
+  except (ValueError, LookupError, TypeError, RecursionError) as error:
+    raise ValueError(
+      f"expected the faults of an unfinished run, got {line!r:.60}; --restart "
+      "throws it away"
+    ) from error
 
 
 class _Cursor:
@@ -260,7 +285,8 @@ class _Cursor:
     """Goes to the first record of `row` or a later one."""
     self._file, self._dtype = file, dtype
     size = dtype.itemsize
-    low, high = 0, os.fstat(file.fileno()).st_size // size
+    # From the first row on, all of it is looked at.
+    low, high = 0, os.fstat(file.fileno()).st_size // size if row else 0
     while low < high:
       middle = (low + high) // 2
       file.seek(middle * size)

@@ -65,6 +65,13 @@ class Workspace:
         self.clear()
         yield None
       else:
+        if not isinstance(manifest, dict) or not all(
+          isinstance(manifest.get(name), dict) for name in ("identity", "state")
+        ):
+          raise ValueError(
+            f"{self.path(_MANIFEST)}: expected the state of an unfinished run; "
+            "--restart throws it away"
+          )
         self._compare(manifest["identity"])
         self.keeps_anything = True
         yield manifest["state"]
@@ -122,7 +129,7 @@ class Workspace:
         return json.load(file)
     except FileNotFoundError:
       return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
       raise ValueError(
         f"{self.path(_MANIFEST)}: expected the state of an unfinished run, "
         f"got invalid JSON ({error}); --restart throws it away"

@@ -7,7 +7,7 @@ import pytest
 
 from graphgpo_jax.envs.text import registry
 
-MINE = ["scienceworld", "textworld", "textworld_express"]
+MINE = ["scienceworld", "sokoban_text", "textworld", "textworld_express"]
 
 
 def test_no_such_world():

@@ -17,6 +17,10 @@ LOCKED = {
     120,
     "88b1a2b96581017cf5026723b9b7036bad2f97e052306efa567b958782b5d6de",
   ),
+  "sokoban_text": (
+    128,
+    "b8d2492d427bf123d7559c23ab627386d288d0d5c3ee64d4e2e4cdc64109c389",
+  ),
   "textworld": (
     30,
     "d006dac448b9a2ff4f56b518047ccf63031b79773f9b2755aa3b89d05f4dd5cc",
@@ -82,7 +86,7 @@ def test_panel_is_of_the_evaluation_side(name):
   elif name == "scienceworld":
     expected = set(registry.task_ids(name, side="evaluation"))
     assert {task.split("/")[0] for task in ids} == set(tasks.VARIATIONS)
-  elif name in ("alfworld", "webshop"):
+  elif name in ("alfworld", "sokoban_text", "webshop"):
     expected = set(registry.task_ids(name, side="evaluation"))
   else:
     game = name.removeprefix("textworld_express_")

@@ -1,5 +1,7 @@
 """The policy that chooses commands, and the actor around it."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,11 +71,55 @@ def test_the_order_of_a_commands_words_counts():
   assert np.abs(logits[0] - logits[1]) > 1e-6
 
 
+def test_shares_of_words_by_passage():
+  commands = ("take coin", "take", "go east now", "wait wait")
+  now = contexts.say("A coin, a coin. Take it now", commands)
+  spec = reading.ReadingSpec(
+    vocabulary_size=5000, max_tokens=20, max_commands=5, max_command_tokens=3
+  )
+  context = contexts.context(now, ["go east"])
+  shares = chooser.shared_words(
+    reading.read(context, spec).observation, spec.num_kinds
+  )
+  expected = np.zeros((5, spec.num_kinds))
+  # The task is "Find the coin."
+  expected[:2, reading.TASK] = [1 / 2, 0]
+  expected[:3, reading.OBSERVATION] = [1, 1, 1 / 3]
+  expected[2, reading.COMMAND + 1] = 2 / 3
+  np.testing.assert_allclose(shares, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_it_sees_how_often_a_command_was_taken(column):
+  seen = observe("A room.")
+  logits = [logits_of(PARAMS, seen)[:3]]
+  for times in (1, 2, 3, 9):
+    tried = seen.tried.copy()
+    tried[1, column] = times
+    logits.append(logits_of(PARAMS, seen.replace(tried=tried))[:3])
+  for one, other in itertools.pairwise(logits[:4]):
+    assert np.abs(one - other).max() > 1e-4
+  # Three times is as good as any more.
+  np.testing.assert_array_equal(logits[3], logits[4])
+
+
+def test_words_that_were_never_met_are_matched():
+  # The only difference between the commands is which of them the text names.
+  params = jax.tree.map(np.copy, PARAMS)
+  params["words"][:] = params["words"][0]
+  commands = ("take key", "take lamp")
+  key = logits_of(params, observe("A key.", commands))
+  lamp = logits_of(params, observe("A lamp.", commands))
+  assert np.abs(key[0] - key[1]) > 1e-4
+  np.testing.assert_allclose(key[:2], lamp[1::-1], atol=1e-5)
+
+
 def test_padding_may_hold_anything():
   one = observe("A dark room.")
   other = one.replace(
     tokens=np.where(one.token_mask, one.tokens, 17),
     commands=np.where(one.action_mask[:, None], one.commands, 5),
+    tried=np.where(one.action_mask[:, None], one.tried, 2),
   )
   np.testing.assert_allclose(
     logits_of(PARAMS, one), logits_of(PARAMS, other), atol=1e-6

@@ -1,7 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from graphgpo_jax.policy.acting import reading, words
+from graphgpo_jax.rollouts.host import episodes
 from tests.policy.acting import contexts
 
 SPEC = reading.ReadingSpec(
@@ -53,6 +56,27 @@ def test_commands():
   assert not found.observation.commands[3].any()
 
 
+def test_how_often_commands_were_taken():
+  here = contexts.say("A room.", facts={"inventory": "a key"})
+  there = contexts.say("A hall.", facts={"inventory": "a key"})
+  turns = [
+    episodes.Turn(before, episodes.Action(command), here)
+    for before, command in [
+      (here, "go east"),
+      (there, "go east"),
+      (there, "take coin"),
+      (here, "go east"),
+      (here, "sing"),
+    ]
+  ]
+  context = dataclasses.replace(contexts.context(here), past=tuple(turns))
+  found = reading.read(context, SPEC).observation
+  # Of "go east", "go west", "take coin" and an empty row.
+  np.testing.assert_array_equal(found.tried, [[2, 3], [0, 0], [0, 1], [0, 0]])
+  blind = dataclasses.replace(SPEC, show_tried=False)
+  assert not reading.read(context, blind).observation.tried.any()
+
+
 def test_what_finds_no_room_is_counted():
   many = tuple(f"take item {k} from the shelf" for k in range(9))
   now = contexts.say("word " * 30, many, facts={"inventory": "a key"})
@@ -61,6 +85,27 @@ def test_what_finds_no_room_is_counted():
   assert found.commands_cut == 5
   assert found.commands == many[:4]
   assert found.observation.token_mask.all()
+
+
+@pytest.mark.parametrize("length", [12, 20, 4, 3])
+def test_the_last_words_are_kept_where_asked_for(length):
+  spec = dataclasses.replace(SPEC, max_tokens=length, keep_last_words=True)
+  now = contexts.say(
+    "one two three four five six seven", facts={"inventory": "a key"}
+  )
+  found = reading.read(contexts.context(now, ["wait"]), spec)
+  before = ids("Find the coin.") + ids("wait")
+  after = ids("one two three four five six seven a key")
+  room = max(length - len(before), 0)
+  expected = (before + (after[-room:] if room else []))[:length]
+  state = found.observation
+  assert list(state.tokens[state.token_mask]) == expected
+  assert found.words_cut == max(len(before) + len(after) - length, 0)
+  # Kinds go with their words.
+  kinds = dict(zip(state.tokens, state.kinds, strict=True))
+  assert kinds[before[0]] == reading.TASK
+  if room:
+    assert kinds[ids("key")[0]] == reading.FACT
 
 
 def test_without_observation_facts_or_history():

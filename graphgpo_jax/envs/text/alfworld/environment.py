@@ -1,6 +1,7 @@
 """ALFWorld as a text environment.
 
 What a step says beside its texts (`facts`):
+
   location: the receptacles that the agent faces, or MIDDLE.
   holdings: what the agent holds, or NOTHING.
   true_state: the facts that actions change, one a line, without who looked at
@@ -30,8 +31,6 @@ MAX_STEPS = 50
 
 _TASK_START = "Your task is to: "
 _SEEN = "checked"
-# A group's rollouts play one game many times, and a translation takes seconds.
-_GAMES_KEPT = 8
 
 
 class AlfworldEnvironment:
@@ -63,7 +62,6 @@ class AlfworldEnvironment:
     self._cache = cache
     self._data = data
     self._max_steps = max_steps
-    self._games: collections.OrderedDict[str, Game] = collections.OrderedDict()
     self._engine = FastEngine()
     self._task = ""
     self._last: TextStep | None = None
@@ -135,17 +133,11 @@ class AlfworldEnvironment:
     self._last = None
 
   def _game(self, task_id: str) -> Game:
-    """A game, of the last few or loaded."""
-    if task_id not in self._games:
-      data = game_of(task_id, cache=self._cache, data=self._data)
-      try:
-        self._games[task_id] = load_game(data)
-      except TextWorldError as error:
-        raise TextWorldError(f"{task_id}: {error}") from error
-      if len(self._games) > _GAMES_KEPT:
-        self._games.popitem(last=False)
-    self._games.move_to_end(task_id)
-    return self._games[task_id]
+    data = game_of(task_id, cache=self._cache, data=self._data)
+    try:
+      return load_game(data)
+    except TextWorldError as error:
+      raise TextWorldError(f"{task_id}: {error}") from error
 
   def _text_step(
     self, turn: Turn, observation: str, *, valid: bool

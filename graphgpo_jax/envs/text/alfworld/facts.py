@@ -97,7 +97,7 @@ class Facts:
     """All ways to make a query true.
 
     Args:
-      query: of `Condition`s.
+      query: made of `Condition`.
       binding: what the placeholders stand for that are already known.
 
     Yields:

@@ -99,8 +99,15 @@ def load_game(data: Mapping[str, Any]) -> Game:
   for part in ("pddl_domain", "pddl_problem", "grammar"):
     if not isinstance(data.get(part), str):
       raise TextWorldError(f"the game lacks its {part}")
-  translation = translate(data["pddl_domain"], data["pddl_problem"])
-  actions, rules = _grammar(data["grammar"])
+  return _load(data["pddl_domain"], data["pddl_problem"], data["grammar"])
+
+
+# The rollouts of a group play one game, in several environments of a process,
+# and a translation takes up to seconds.
+@functools.lru_cache(maxsize=32)
+def _load(domain: str, problem: str, grammar: str) -> Game:
+  translation = translate(domain, problem)
+  actions, rules = _grammar(grammar)
   return Game(
     translation=translation,
     grammar=FastGrammar(rules, translation.types),

@@ -56,7 +56,7 @@ def _check(folder: pathlib.Path, task_id: str) -> None:
   try:
     expected = json.loads((folder / _CHECKSUMS).read_text())
     found = {name: _sha256(folder / name) for name in _FILES}
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise TextWorldError(
       f"the game of {task_id} is broken ({error}): {advice}"
     ) from error

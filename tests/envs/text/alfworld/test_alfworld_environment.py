@@ -6,6 +6,7 @@ import random
 import pytest
 
 from graphgpo_jax.envs.text import alfworld
+from graphgpo_jax.envs.text.alfworld import fast_engine
 from graphgpo_jax.envs.text.types import TextWorldError
 from tests.envs.text.alfworld import small_rooms
 
@@ -184,3 +185,17 @@ def test_without_the_package_the_extra_is_named(monkeypatch):
   monkeypatch.setitem(sys.modules, "fast_downward", None)
   with pytest.raises(ImportError, match=r"graphgpo-jax\[text\]"):
     alfworld.make()
+
+
+def test_environments_of_a_process_share_a_game(world, data, monkeypatch):
+  other = alfworld.make(data=data, max_steps=30)
+  first = world.reset("train/pick_and_place_simple")
+  monkeypatch.setattr(
+    fast_engine, "translate", lambda *_: pytest.fail("translated again")
+  )
+  assert other.reset("train/pick_and_place_simple") == first
+  # What one does, the other does not see.
+  world.step(first.admissible_actions[0])
+  assert other.reset("train/pick_and_place_simple") == first
+  assert world.reset("train/pick_and_place_simple") == first
+  other.close()

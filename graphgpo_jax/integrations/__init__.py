@@ -1,0 +1,1 @@
+"""Graph credit inside other frameworks; a folder each, an extra each."""

@@ -1,0 +1,4 @@
+"""Graph credit in Tunix's agentic GRPO trainer; extra [tunix].
+
+`learner.GraphCreditLearner` takes the place of its GRPOLearner.
+"""

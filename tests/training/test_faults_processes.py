@@ -1,0 +1,211 @@
+"""Runs as processes: asked to stop, killed, without room on their disk."""
+
+import json
+import os
+import random
+import resource
+import signal
+import time
+
+import pytest
+
+from tests import binaries
+
+# Whole runs: test-all.
+pytestmark = pytest.mark.slow
+
+UPDATES = 40
+# Of one device and of two.
+DEVICES = (1, 2)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("faults")
+  binaries.write_config(folder / "tiny.py", updates=UPDATES, checkpoint_every=1)
+  return folder
+
+
+def start(place, workdir, devices=1, *, tensorboard=False):
+  return binaries.start(
+    place,
+    "train",
+    f"--config={place / 'tiny.py'}",
+    f"--workdir={workdir}",
+    f"--config.tensorboard={tensorboard}",
+    f"--config.mesh.data={devices}",
+    f"--config.mesh.cpu_devices={0 if devices == 1 else devices}",
+  )
+
+
+def run(place, workdir, devices=1):
+  status, output, errors = binaries.finish(start(place, workdir, devices))
+  assert status == 0, errors
+  return output, errors
+
+
+def count_lines(workdir):
+  path = workdir / "metrics.jsonl"
+  return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def wait_for(process, what, seconds=400):
+  """Until it is so; False if the process ended before."""
+  deadline = time.monotonic() + seconds
+  while not what():
+    assert time.monotonic() < deadline
+    if process.poll() is not None:
+      return False
+    time.sleep(0.002)
+  return True
+
+
+def without_times(workdir, *others):
+  return [
+    {
+      name: value
+      for name, value in json.loads(line).items()
+      if not name.startswith("time/") and name not in others
+    }
+    for line in (workdir / "metrics.jsonl").read_text().splitlines()
+  ]
+
+
+@pytest.fixture(scope="module")
+def unbroken(place):
+  """Workdirs of runs that nothing disturbed, by number of devices."""
+  folders = {}
+
+  def of(devices):
+    if devices not in folders:
+      folder = place / f"unbroken-{devices}"
+      run(place, folder, devices)
+      steps = [line["step"] for line in without_times(folder)]
+      assert steps == list(range(UPDATES + 1))
+      folders[devices] = folder
+    return folders[devices]
+
+  return of
+
+
+def checksums(workdir):
+  """What the newest checkpoint says of its arrays."""
+  folder = workdir / "checkpoints" / str(UPDATES)
+  stored = json.loads((folder / "_CHECKPOINT_METADATA").read_text())
+  return stored["custom_metadata"]["leaves"]
+
+
+def equal_runs(one, other):
+  assert without_times(one) == without_times(other)
+  assert checksums(one) == checksums(other)
+  names = {path.name for path in (one / "checkpoints").iterdir()}
+  assert not [name for name in names if not name.isdecimal()]
+
+
+@pytest.mark.parametrize("devices", DEVICES)
+def test_asked_to_stop(place, unbroken, tmp_path, devices):
+  """SIGTERM, SIGINT, SIGINT twice, and then let go on."""
+  folder = tmp_path / "run"
+  for name in ("SIGTERM", "SIGINT"):
+    before = count_lines(folder)
+    process = start(place, folder, devices)
+    assert wait_for(
+      process, lambda before=before: count_lines(folder) >= before + 3
+    )
+    process.send_signal(getattr(signal, name))
+    status, output, errors = binaries.finish(process)
+    assert status == 0, errors
+    assert f"stopped by {name} after update" in output
+    steps = [line["step"] for line in without_times(folder)]
+    # Saved at this very update.
+    assert (folder / "checkpoints" / str(steps[-1])).is_dir()
+    assert steps[-1] < UPDATES
+  before = count_lines(folder)
+  process = start(place, folder, devices)
+  assert wait_for(process, lambda: count_lines(folder) > before)
+  process.send_signal(signal.SIGSTOP)
+  process.send_signal(signal.SIGINT)
+  process.send_signal(signal.SIGCONT)
+  time.sleep(0.001)
+  process.send_signal(signal.SIGINT)
+  status, _, errors = binaries.finish(process)
+  # The first may have been obeyed before the second came.
+  assert status in (130, 0), errors
+  run(place, folder, devices)
+  equal_runs(folder, unbroken(devices))
+
+
+def test_a_second_run_is_refused(place, unbroken, tmp_path):
+  folder = tmp_path / "run"
+  process = start(place, folder)
+  assert wait_for(process, lambda: count_lines(folder) > 2)
+  process.send_signal(signal.SIGSTOP)
+  status, output, errors = binaries.finish(start(place, folder))
+  process.send_signal(signal.SIGCONT)
+  assert (status, output) == (1, "")
+  (line,) = [one for one in errors.splitlines() if one.startswith("error:")]
+  assert f"in use by the running process {process.pid}" in line
+  status, _, errors = binaries.finish(process)
+  assert status == 0, errors
+  equal_runs(folder, unbroken(1))
+
+
+def saving(folder):
+  """Whether a checkpoint is half written or half deleted."""
+  try:
+    names = os.listdir(folder / "checkpoints")
+  except FileNotFoundError:
+    return False
+  return any(not name.isdecimal() for name in names)
+
+
+@pytest.mark.parametrize("devices", DEVICES)
+def test_killed_at_random_moments(place, unbroken, tmp_path, devices):
+  """One run, killed again and again until it is done."""
+  whole = unbroken(devices)
+  folder = tmp_path / "run"
+  draw = random.Random(devices)
+  lives = 20 if devices == 1 else 4
+  during_saves = ended = 0
+  for life in range(lives):
+    before = count_lines(folder)
+    process = start(place, folder, devices)
+    if life % 10 == 5:
+      # In the start, which loads, restores and compiles.
+      time.sleep(draw.uniform(1.0, 6.0))
+    else:
+      # Each life shall leave work for the others.
+      wait_for(process, lambda before=before: count_lines(folder) > before)
+      time.sleep(draw.uniform(0.0, 0.3))
+      if life % 2:
+        wait_for(process, lambda: saving(folder))
+        time.sleep(draw.uniform(0.0, 0.02))
+    during_saves += saving(folder)
+    process.kill()
+    process.communicate()
+    ended += process.returncode != -signal.SIGKILL
+  assert during_saves
+  # Otherwise it was not killed so often.
+  assert ended <= lives // 4
+  run(place, folder, devices)
+  equal_runs(folder, whole)
+
+
+def test_a_full_disk(place, unbroken, tmp_path):
+  """No file of the process may grow for a while."""
+  folder = tmp_path / "run"
+  process = start(place, folder, tensorboard=True)
+  assert wait_for(process, lambda: count_lines(folder) > 3)
+  _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+  resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100, hard))
+  time.sleep(1.0)
+  resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+  status, _, errors = binaries.finish(process)
+  assert status == 0, errors
+  assert "could not be written, training goes on" in errors
+  failed = [line["checkpoint/failed_saves"] for line in without_times(folder)]
+  assert failed == sorted(failed)
+  assert failed[0] == 0 and failed[-1] > 0
+  name = "checkpoint/failed_saves"
+  assert without_times(folder, name) == without_times(unbroken(1), name)
+  assert checksums(folder) == checksums(unbroken(1))
