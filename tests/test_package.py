@@ -276,7 +276,9 @@ def test_commands_run_outside_of_a_checkout(installed, tmp_path):
   done = _run(installed, tmp_path, "graphgpo-train", *arguments, path=theirs)
   assert done.returncode == 0, done.stderr
   assert "success on the panel" in done.stdout
-  done = _run(installed, tmp_path, "graphgpo-train", "--config=no_such")
+  done = _run(
+    installed, tmp_path, "graphgpo-train", "--config=no_such", "--workdir=none"
+  )
   assert done.returncode not in (0, None) and "Traceback" not in done.stderr
   assert "no_such" in done.stderr
   # Whoever has imported that package is told why he cannot have both.

@@ -10,7 +10,8 @@ from tests.training import coin_world
 
 STATE_KEYS = coin_world.STATE_KEYS
 task_ids = coin_world.task_ids
-_DEADLY = "coin-7"
+# One of the ten tasks that `tasks.all.first = 20` leaves to training.
+DEADLY = "coin-27"
 
 
 class Dying(coin_world.Coin):
@@ -18,7 +19,7 @@ class Dying(coin_world.Coin):
 
   def reset(self, task_id, *, seed=0):
     self._steps = 0
-    self._deadly = task_id == _DEADLY
+    self._deadly = task_id == DEADLY
     return super().reset(task_id, seed=seed)
 
   def step(self, action):
