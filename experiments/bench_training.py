@@ -27,7 +27,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import running
-from graphgpo_jax.training import loop, settings, update
+from graphgpo_jax.training import environment_experiment, loop, settings, update
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "The config file that is measured.", lock_config=True
@@ -48,7 +48,9 @@ class _Programs:
     compile_seconds: by program, tracing included.
   """
 
-  def __init__(self, experiment: settings.Experiment, names: list[str]):
+  def __init__(
+    self, experiment: environment_experiment.Experiment, names: list[str]
+  ):
     """Compiles every program for the experiment's shapes."""
     self.compile_seconds: dict[str, float] = {}
     trained = experiment.config.estimator
@@ -81,7 +83,9 @@ class _Programs:
 
 
 def measure(
-  experiment: settings.Experiment, names: list[str], num_updates: int
+  experiment: environment_experiment.Experiment,
+  names: list[str],
+  num_updates: int,
 ) -> dict[str, Any]:
   """Trains and times.
 
@@ -200,7 +204,9 @@ def main(argv):
     f"jax {machine['jax']}",
     flush=True,
   )
-  found = measure(settings.Experiment(config), names, _NUM_UPDATES.value)
+  found = measure(
+    environment_experiment.Experiment(config), names, _NUM_UPDATES.value
+  )
   machine["load_average_after"] = os.getloadavg()
   print(_table(found))
   print(

@@ -23,6 +23,7 @@ from graphgpo_jax.report import comparison_tables
 from graphgpo_jax.report import curves as curves_lib
 from graphgpo_jax.training import (
   comparison,
+  environment_experiment,
   loop,
   metrics,
   progress,
@@ -62,7 +63,7 @@ def _run(experiment, estimator, seed, folder, bar, done):
     start = warm_start.start_from(experiment.config.init_from, start)
   # Of text worlds a comparison keeps no episodes.
   keep = None
-  if isinstance(experiment, settings.Experiment):
+  if isinstance(experiment, environment_experiment.Experiment):
     keep = experiment.open_log(folder)
   for state, values in loop.iterate(
     experiment, start, seed=seed, estimator=estimator, keep=keep

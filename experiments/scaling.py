@@ -11,7 +11,7 @@ import jax
 import ml_collections
 
 from experiments import bench_machine
-from graphgpo_jax.training import loop, settings
+from graphgpo_jax.training import environment_experiment, loop
 from graphgpo_jax.training import mesh as mesh_lib
 
 # What JAX calls the compilation of a program.
@@ -116,7 +116,7 @@ def measure(
     ValueError: the mesh does not fit the devices or the policy.
     jax.errors.JaxRuntimeError: an update needs a transfer.
   """
-  experiment = settings.Experiment(grown(config, shape))
+  experiment = environment_experiment.Experiment(grown(config, shape))
   state = loop.initial_state(experiment, config.seed)
   key = jax.device_put(
     jax.random.key(config.seed), mesh_lib.replicated(experiment.mesh)

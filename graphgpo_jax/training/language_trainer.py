@@ -192,7 +192,7 @@ def iterate(
     log.write(
       played.episodes,
       experiment.state_key,
-      update=step,
+      update=step + 1,
       world_rewards=config.text.world_rewards,
     )
     advantage, assigned = _timed(

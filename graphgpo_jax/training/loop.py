@@ -9,14 +9,14 @@ import jax
 import numpy as np
 
 from graphgpo_jax.training import (
+  environment_experiment,
   guard,
-  settings,
   state,
   text_experiment,
   update,
 )
 
-Experiment = settings.Experiment | text_experiment.TextExperiment
+Experiment = environment_experiment.Experiment | text_experiment.TextExperiment
 
 # Folds of the run's key, one for each use that is not an update.
 _PARAMETERS_STREAM = 0x706172

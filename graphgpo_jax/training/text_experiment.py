@@ -15,6 +15,7 @@ from graphgpo_jax.policy.acting import choose, chooser
 from graphgpo_jax.rollouts.host import arrays, collect
 from graphgpo_jax.training import (
   distributed,
+  environment_experiment,
   optimise,
   settings,
   state,
@@ -29,7 +30,7 @@ _FILE_BYTES = 64 * 2**20
 
 
 class TextExperiment:
-  """The counterpart of `settings.Experiment` for text worlds.
+  """The counterpart of `environment_experiment.Experiment` for text worlds.
 
   Collecting and evaluating are host functions around jitted ones, credit and
   optimiser are the jitted programs of every other environment. Worker
@@ -237,7 +238,7 @@ class TextExperiment:
 
 def make_experiment(
   config: ml_collections.ConfigDict,
-) -> settings.Experiment | TextExperiment:
+) -> environment_experiment.Experiment | TextExperiment:
   """What a config builds, be its environment on the device or a text world.
 
   Raises:
@@ -245,4 +246,4 @@ def make_experiment(
   """
   if text_settings.is_text(config):
     return TextExperiment(config)
-  return settings.Experiment(config)
+  return environment_experiment.Experiment(config)

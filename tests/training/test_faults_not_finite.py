@@ -9,7 +9,13 @@ import numpy as np
 import optax
 import pytest
 
-from graphgpo_jax.training import guard, loop, metrics, trainer
+from graphgpo_jax.training import (
+  environment_experiment,
+  guard,
+  loop,
+  metrics,
+  trainer,
+)
 from tests.training import tiny
 
 
@@ -31,7 +37,7 @@ def break_updates(monkeypatch, bad):
     )
 
   monkeypatch.setattr(built, "programs", broken)
-  monkeypatch.setattr(trainer.settings, "Experiment", lambda _: built)
+  monkeypatch.setattr(environment_experiment, "Experiment", lambda _: built)
 
 
 def test_a_step_is_refused_and_counted(monkeypatch):

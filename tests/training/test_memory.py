@@ -10,6 +10,7 @@ import pytest
 
 from graphgpo_jax.training import (
   checkpoint,
+  environment_experiment,
   loop,
   memory,
   memory_settings,
@@ -43,7 +44,7 @@ def make_config(**changes):
 
 @functools.cache
 def experiment():
-  return settings.Experiment(make_config())
+  return environment_experiment.Experiment(make_config())
 
 
 def fresh_state():
@@ -219,7 +220,7 @@ def test_composition_equals_its_phases():
 @pytest.mark.slow
 def test_several_devices_remember_what_one_does():
   devices = 2
-  several = settings.Experiment(make_config(mesh__data=devices))
+  several = environment_experiment.Experiment(make_config(mesh__data=devices))
   start = loop.initial_state(several, SEED)
   expected = unbroken()
   for state, metrics in loop.iterate(

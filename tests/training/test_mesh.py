@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from graphgpo_jax.policy import partition_rules
-from graphgpo_jax.training import loop, settings, update
+from graphgpo_jax.training import environment_experiment, loop, update
 from graphgpo_jax.training import mesh as mesh_lib
 from tests.training import tiny
 
@@ -20,7 +20,7 @@ UPDATES = 2
 @functools.cache
 def experiment(shape):
   data, fsdp, tensor = shape
-  return settings.Experiment(
+  return environment_experiment.Experiment(
     tiny.make_config(
       num_updates=UPDATES,
       mesh__data=data,
@@ -143,7 +143,7 @@ def test_every_parameter_has_its_rule(name):
   config = tiny.make_config(mesh__fsdp=2, mesh__tensor=2, mesh__data=2)
   config.rollout.tasks_per_update = 4
   config.environment = {"name": name}
-  places = settings.Experiment(config).state_shardings
+  places = environment_experiment.Experiment(config).state_shardings
   axes = {
     axis
     for sharding in jax.tree.leaves(places.params)
@@ -216,7 +216,7 @@ def test_rules_of_both_families_cut_a_block_alike():
 )
 def test_refuses_a_mesh_that_does_not_fit(changes, message):
   with pytest.raises(ValueError, match=message):
-    settings.Experiment(tiny.make_config(**changes))
+    environment_experiment.Experiment(tiny.make_config(**changes))
 
 
 def test_of_several_processes_none_is_left_out(monkeypatch):

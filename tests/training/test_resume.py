@@ -7,7 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-from graphgpo_jax.training import checkpoint, loop, metrics, session, trainer
+from graphgpo_jax.training import (
+  checkpoint,
+  environment_experiment,
+  loop,
+  metrics,
+  session,
+  trainer,
+)
 from tests.training import test_text_experiment, tiny
 
 
@@ -25,7 +32,7 @@ def shared_programs(monkeypatch):
     return tiny.uncommitted(state), record
 
   built = tiny.experiment()
-  monkeypatch.setattr(trainer.settings, "Experiment", lambda _: built)
+  monkeypatch.setattr(environment_experiment, "Experiment", lambda _: built)
   restore_params = checkpoint.Checkpoints.restore_params
   monkeypatch.setattr(checkpoint.Checkpoints, "restore_run", uncommitted)
   monkeypatch.setattr(
@@ -96,7 +103,7 @@ def unbroken(tmp_path_factory):
   folder = tmp_path_factory.mktemp("unbroken")
   built = tiny.experiment()
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(trainer.settings, "Experiment", lambda _: built)
+    patch.setattr(environment_experiment, "Experiment", lambda _: built)
     trainer.train(config_of(), folder)
   return folder
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from graphgpo_jax.credit import estimators
-from graphgpo_jax.training import settings, update
+from graphgpo_jax.training import environment_experiment, settings, update
 from tests.training import made_rollouts, tiny
 
 
@@ -90,7 +90,7 @@ def test_values_out_of_range_are_named(name, value):
 def test_an_experiment_is_not_built_of_them(name, value, words):
   config = tiny.make_config(**{name.replace(".", "__"): value})
   with pytest.raises(ValueError, match=words):
-    settings.Experiment(config)
+    environment_experiment.Experiment(config)
 
 
 def test_unknown_options_of_open_sections_are_named():
@@ -98,12 +98,12 @@ def test_unknown_options_of_open_sections_are_named():
   with config.unlocked():
     config.environment.rooms = 3
   with pytest.raises(ValueError, match="rooms"):
-    settings.Experiment(config)
+    environment_experiment.Experiment(config)
   config = tiny.make_config()
   with config.unlocked():
     config.estimator_options.graphgpo.omgea = 0.5
   with pytest.raises(ValueError, match="omgea"):
-    settings.Experiment(config)
+    environment_experiment.Experiment(config)
 
 
 def built(name):

@@ -4,7 +4,13 @@ import json
 
 import pytest
 
-from graphgpo_jax.training import checkpoint, metrics, settings, trainer
+from graphgpo_jax.training import (
+  checkpoint,
+  environment_experiment,
+  metrics,
+  settings,
+  trainer,
+)
 from tests.training import tiny
 
 
@@ -22,7 +28,7 @@ def shared_programs(monkeypatch):
     state, record = restore(self, like, **options)
     return tiny.uncommitted(state), record
 
-  monkeypatch.setattr(trainer.settings, "Experiment", build)
+  monkeypatch.setattr(environment_experiment, "Experiment", build)
   monkeypatch.setattr(
     checkpoint.Checkpoints,
     "restore_run",
@@ -47,7 +53,7 @@ def finished(tmp_path_factory):
   folder = tmp_path_factory.mktemp("finished")
   built = tiny.experiment()
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(trainer.settings, "Experiment", lambda _: built)
+    patch.setattr(environment_experiment, "Experiment", lambda _: built)
     last = trainer.train(config_of(), folder, profile_steps=range(2, 3))
   return folder, last
 

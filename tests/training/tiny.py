@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from graphgpo_jax.training import loop, settings
+from graphgpo_jax.training import environment_experiment, loop, settings
 
 TASKS = 2
 ROLLOUTS = 3
@@ -37,7 +37,7 @@ def make_config(**changes):
 @functools.cache
 def experiment():
   """The experiment of the unchanged config."""
-  return settings.Experiment(make_config())
+  return environment_experiment.Experiment(make_config())
 
 
 def fresh_state(seed=0):
