@@ -71,9 +71,13 @@ def test_loss_and_parameters_are_those_of_one_device(shape, rank, parts):
   for (after, metrics), (expected, numbers) in zip(
     jax.device_get(found), one_device(rank), strict=True
   ):
-    chex.assert_trees_all_close(metrics, numbers, atol=1e-5)
-    chex.assert_trees_all_close(after.trained, expected.trained, atol=1e-5)
-    chex.assert_trees_all_close(after.opt_state, expected.opt_state, atol=1e-5)
+    chex.assert_trees_all_close(metrics, numbers, rtol=1e-5, atol=1e-5)
+    chex.assert_trees_all_close(
+      after.trained, expected.trained, rtol=1e-5, atol=1e-5
+    )
+    chex.assert_trees_all_close(
+      after.opt_state, expected.opt_state, rtol=1e-5, atol=1e-5
+    )
   assert numbers["loss/gradient_norm"] > 0.01
   # Where it was, so that nothing is compiled or moved again.
   for after, _ in found:

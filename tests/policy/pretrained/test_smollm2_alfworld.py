@@ -39,6 +39,6 @@ def test_two_updates(smollm2, tmp_path):
     for path in records.log_files(str(tmp_path / "run" / "rollouts"))
     for text in pathlib.Path(path).read_text().splitlines()
   ]
-  assert {row["update"] for row in rows} == {0, 1}
+  assert {row["update"] for row in rows} == {1, 2}
   assert all(row["prompt"].startswith("<|im_start|>") for row in rows)
   assert all(row["response_tokens"] > 0 for row in rows)
