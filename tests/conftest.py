@@ -19,12 +19,6 @@ _STATM = pathlib.Path("/proc/self/statm")
 _MOST_BYTES = 2 * 2**30
 
 
-def pytest_collection_modifyitems(items):
-  """Files with slow tests come first, or one process ends alone with them."""
-  slow = {item.path for item in items if item.get_closest_marker("slow")}
-  items.sort(key=lambda item: item.path not in slow)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _forget_programs():
   """What thousands of tests compile is more than a machine's memory."""
