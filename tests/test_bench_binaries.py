@@ -1,4 +1,4 @@
-"""The small benchmarks as a user starts them: they run and write their numbers."""
+"""The small benchmarks as a user starts them: they run and write numbers."""
 
 import json
 
