@@ -3,9 +3,10 @@
 python -m experiments.train --config=experiments/configs/sokoban.py \
   --workdir=runs/sokoban
 
-Wall time: not measured on a quiet machine; some minutes on two CPU cores.
+Wall time: two and a half minutes for the 120 updates on two quiet CPU cores,
+compilation included.
 To expect: success on the panel rises from 0.18 to about 0.75 with graphgpo and
-0.7 with gigpo (one seed each, so neither is shown to be better).
+most other rules by step, to 0.35 or 0.4 with grpo and rloo (one seed each).
 """
 
 import ml_collections
