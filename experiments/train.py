@@ -16,7 +16,7 @@ import json
 from absl import flags, logging
 from ml_collections import config_flags
 
-from experiments import joining, running
+from experiments import joining, run_flags, running
 from graphgpo_jax.training import distributed, profiling, settings, trainer
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -33,24 +33,8 @@ _EVALUATE = flags.DEFINE_bool(
   False,
   "Play the panel with the newest checkpoint of the workdir and train nothing.",
 )
-_RESUME_FROM = flags.DEFINE_string(
-  "resume_from",
-  "",
-  "Workdir of another run whose whole state, optimiser and number of updates "
-  "included, a fresh run starts from.",
-)
-_COMPILE_CACHE_DIR = flags.DEFINE_string(
-  "compile_cache_dir",
-  None,
-  "Folder for compiled programs, so that a restart does not compile again; "
-  "compile_cache in the workdir by default, none with an empty name.",
-)
-_PROFILE_STEPS = flags.DEFINE_string(
-  "profile_steps",
-  "",
-  "Updates of which a trace is written to profile in the workdir: 10:15 for "
-  "updates 10 to 14.",
-)
+# So that --helpshort shows them.
+flags.adopt_module_key_flags(run_flags)
 
 
 def main(argv):
@@ -61,7 +45,7 @@ def main(argv):
     _CONFIG.value,
     workdir=_WORKDIR.value,
     evaluate=_EVALUATE.value,
-    resume_from=_RESUME_FROM.value,
+    resume_from=run_flags.RESUME_FROM.value,
   )
   settings.check_config(_CONFIG.value)
   if _EVALUATE.value:
@@ -69,12 +53,12 @@ def main(argv):
     if distributed.is_main():
       print(json.dumps(found))
     return
-  running.cache_compiled(_WORKDIR.value, _COMPILE_CACHE_DIR.value)
+  running.cache_compiled(_WORKDIR.value, run_flags.COMPILE_CACHE_DIR.value)
   last = trainer.train(
     _CONFIG.value,
     _WORKDIR.value,
-    resume_from=_RESUME_FROM.value,
-    profile_steps=profiling.parse_steps(_PROFILE_STEPS.value),
+    resume_from=run_flags.RESUME_FROM.value,
+    profile_steps=profiling.parse_steps(run_flags.PROFILE_STEPS.value),
   )
   logging.info("last update: %s", json.dumps(last))
   # A run that was asked to stop may not have played it.

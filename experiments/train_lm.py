@@ -15,7 +15,7 @@ import json
 from absl import flags, logging
 from ml_collections import config_flags
 
-from experiments import running
+from experiments import run_flags, running
 from graphgpo_jax.training import language_trainer, profiling
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -27,44 +27,28 @@ _WORKDIR = flags.DEFINE_string(
   "Folder of the run: config, metrics, checkpoints, rollouts.",
   required=True,
 )
-_RESUME_FROM = flags.DEFINE_string(
-  "resume_from",
-  "",
-  "Workdir of another run whose whole state, optimiser and number of updates "
-  "included, a fresh run starts from.",
-)
-_COMPILE_CACHE_DIR = flags.DEFINE_string(
-  "compile_cache_dir",
-  None,
-  "Folder for compiled programs, so that a restart does not compile again; "
-  "compile_cache in the workdir by default, none with an empty name.",
-)
-_PROFILE_STEPS = flags.DEFINE_string(
-  "profile_steps",
-  "",
-  "Updates of which a trace is written to profile in the workdir: 10:15 for "
-  "updates 10 to 14.",
-)
 _EVALUATE = flags.DEFINE_bool(
   "evaluate",
   False,
   "Play the panel with the newest checkpoint of the workdir and train nothing.",
 )
+# So that --helpshort shows them.
+flags.adopt_module_key_flags(run_flags)
 
 
 def main(argv):
   """Runs the binary."""
   running.refuse_arguments(argv)
-  profiling.parse_steps(_PROFILE_STEPS.value)
+  profiling.parse_steps(run_flags.PROFILE_STEPS.value)
   if _EVALUATE.value:
     print(json.dumps(language_trainer.evaluate(_CONFIG.value, _WORKDIR.value)))
     return
-  running.cache_compiled(_WORKDIR.value, _COMPILE_CACHE_DIR.value)
+  running.cache_compiled(_WORKDIR.value, run_flags.COMPILE_CACHE_DIR.value)
   last = language_trainer.train(
     _CONFIG.value,
     _WORKDIR.value,
-    resume_from=_RESUME_FROM.value,
-    profile_steps=profiling.parse_steps(_PROFILE_STEPS.value),
+    resume_from=run_flags.RESUME_FROM.value,
+    profile_steps=profiling.parse_steps(run_flags.PROFILE_STEPS.value),
   )
   logging.info("last update: %s", json.dumps(last))
   if "rollout/success" in last:

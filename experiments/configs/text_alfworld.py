@@ -10,8 +10,8 @@ Pick-and-place and looking at something in the light of a lamp; more types in
 `text.tasks.generated.task_types`. A new policy never succeeds by chance, so it
 imitates the planner first.
 
-Wall time: warm start 14 minutes, training an hour for 219 of the 240 updates, on
-two CPU cores with other work beside (12 s an update where there was none).
+Wall time: warm start 14 minutes, training an hour for 219 of the 240 updates,
+on two CPU cores with other work beside (12 s an update where there was none).
 To expect: success on 64 games never trained on 0.09 after the warm start (0.00
 before it) and 0.48 after an hour; likeliest commands 0.13 and 0.52. One seed.
 """
