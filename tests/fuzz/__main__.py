@@ -2,7 +2,7 @@
 
 python -m tests.fuzz
 python -m tests.fuzz --target=gguf --cases=5000
-python -m tests.fuzz --target=gguf --case=1234 --keep=/tmp/case
+python -m tests.fuzz --target=gguf --case=1234 --keep=case
 
 A case is told by its number: its damage is drawn from that alone. With --case
 it is read in this process, so that a debugger can look; --keep writes its files

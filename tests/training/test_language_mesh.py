@@ -71,10 +71,13 @@ def test_loss_and_parameters_are_those_of_one_device(shape, rank, parts):
   for (after, metrics), (expected, numbers) in zip(
     jax.device_get(found), one_device(rank), strict=True
   ):
-    chex.assert_trees_all_close(metrics, numbers, rtol=1e-5, atol=1e-5)
-    chex.assert_trees_all_close(
-      after.trained, expected.trained, rtol=1e-5, atol=1e-5
-    )
+    # A norm of 5: its sum over devices rounds in units of 1e-6 of that.
+    norm, expected_norm = "loss/gradient_norm", numbers["loss/gradient_norm"]
+    chex.assert_trees_all_close(metrics[norm], expected_norm, rtol=1e-5)
+    rest = {**metrics, norm: expected_norm}
+    chex.assert_trees_all_close(rest, dict(numbers), atol=1e-5)
+    chex.assert_trees_all_close(after.trained, expected.trained, atol=1e-5)
+    # Momentum is of gradients as they are, unlike what is left of a small step.
     chex.assert_trees_all_close(
       after.opt_state, expected.opt_state, rtol=1e-5, atol=1e-5
     )
