@@ -11,6 +11,7 @@ import dataclasses
 import os
 import pathlib
 import shutil
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,8 @@ RunRecord = run_record.RunRecord
 SET_ASIDE = "set_aside"
 _UNFINISHED = ".orbax-checkpoint-tmp"
 _DELETED = ".deleted"
+# Seconds between two looks at what a failed save left, and how many looks.
+_PAUSE, _LOOKS = 0.1, 20
 
 
 class NoCheckpointError(ValueError):
@@ -85,10 +88,9 @@ class Checkpoints:
 
   def tidy(self) -> None:
     """Removes what a killed run left half written or half deleted."""
-    if self.directory.is_dir() and jax.process_index() == 0:
-      for path in self.directory.iterdir():
-        if _UNFINISHED in path.name or path.name.endswith(_DELETED):
-          shutil.rmtree(path, ignore_errors=True)
+    if jax.process_index() == 0:
+      for path in self._remains():
+        shutil.rmtree(path, ignore_errors=True)
 
   def save(
     self, step: int, state: TrainState, record: RunRecord | None = None
@@ -108,6 +110,8 @@ class Checkpoints:
     # The others may see a folder later than the one that made it.
     if distributed.gather(step in self.steps())[0]:
       return
+    if self._error is not None:
+      self.tidy()
     record = record or RunRecord(step=step)
     tree = _as_tree(state)
     try:
@@ -140,6 +144,8 @@ class Checkpoints:
   def close(self) -> None:
     """Waits for what is being written."""
     self.wait()
+    if self._error is not None:
+      self.tidy()
     self._thread.shutdown()
 
   def count_failure(self, step: int, error: Exception) -> None:
@@ -151,8 +157,13 @@ class Checkpoints:
       step,
       _first_line(error),
     )
-    # Where the disk is full, half a checkpoint would keep it full.
-    self.tidy()
+    # Where the disk is full, half a checkpoint would keep it full. Orbax fails
+    # at its first error, and its other threads may write on for a while.
+    for _ in range(_LOOKS):
+      self.tidy()
+      time.sleep(_PAUSE)
+      if jax.process_index() != 0 or not self._remains():
+        break
 
   def require_saved(self) -> None:
     """Waits, and refuses to go on if the last save failed.
@@ -251,6 +262,16 @@ class Checkpoints:
         problem or "another process cannot use it",
       )
     raise NoCheckpointError(f"no checkpoint in {self.directory}; train first")
+
+  def _remains(self) -> list[pathlib.Path]:
+    """What is half written or half deleted."""
+    if not self.directory.is_dir():
+      return []
+    return [
+      path
+      for path in self.directory.iterdir()
+      if _UNFINISHED in path.name or path.name.endswith(_DELETED)
+    ]
 
   def _make_directory(self) -> None:
     if distributed.is_main():

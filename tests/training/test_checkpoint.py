@@ -1,8 +1,11 @@
 """Checkpoints: exact, on other devices, and what is damaged passed over."""
 
+import contextlib
 import logging
 import resource
 import shutil
+import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -294,6 +297,27 @@ def test_what_a_killed_run_left_is_removed(folder):
   checkpoints = checkpoint.Checkpoints(folder)
   assert checkpoints.steps() == [1, 2, 3]
   checkpoints.tidy()
+  assert {path.name for path in place.iterdir()} == {"1", "2", "3"}
+
+
+def test_what_is_written_after_a_failure_is_removed(folder):
+  """Orbax's other threads write on when one of them has failed."""
+  place = folder / "checkpoints"
+  checkpoints = checkpoint.Checkpoints(folder)
+
+  def write_on():
+    for number in range(30):
+      file = place / "4.orbax-checkpoint-tmp" / "state" / str(number)
+      with contextlib.suppress(FileNotFoundError):  # Removed in between.
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+      time.sleep(0.01)
+
+  thread = threading.Thread(target=write_on)
+  thread.start()
+  checkpoints.count_failure(4, OSError("no space"))
+  thread.join()
+  checkpoints.close()
   assert {path.name for path in place.iterdir()} == {"1", "2", "3"}
 
 
