@@ -1,6 +1,7 @@
 """Collections: whole, in order, and the same whatever the timing."""
 
 import functools
+import math
 import random
 
 import pytest
@@ -83,10 +84,19 @@ def test_episodes_do_not_depend_on_timing():
     == sum(len(one.turns) for one in alone.episodes)
   )
   assert {one.success for one in alone.episodes} == {True, False}
-  for options in ({"count": 2, "each": 3}, {"count": 3, "max_batch": 2}):
+  for options in (
+    {"count": 2, "each": 3},
+    {"count": 3, "max_batch": 2},
+    {"count": 2, "each": 2, "patience": 0.0},
+  ):
     other = gather(**options)
     assert without_process(other) == without_process(alone)
-    assert other.batches < other.actions == alone.actions
+    assert other.actions == alone.actions
+
+
+def test_episodes_that_play_at_once_share_batches():
+  together = gather(count=3, min_batch=2, patience=math.inf)
+  assert together.batches < together.actions
 
 
 def test_turns_are_a_chain_with_its_past():
@@ -121,14 +131,18 @@ def test_batches_are_sorted_and_bounded():
     sizes.append(len(indices))
     return wander(contexts)
 
-  gather(["walk-3"], act, rollouts=8, each=3, min_batch=6, max_batch=4)
+  patient = {"each": 3, "patience": math.inf}
+  gather(["walk-3"], act, rollouts=8, min_batch=6, max_batch=4, **patient)
   assert max(sizes) == 4
   sizes.clear()
-  gather(["walk-9"], act, rollouts=6, each=3, min_batch=99)
+  gather(["walk-9"], act, rollouts=6, min_batch=99, **patient)
   assert sizes == [6] * 6  # all that are under way, to the step limit
 
 
-def test_nobody_waits_for_the_slowest(tmp_path):
+@pytest.mark.parametrize(
+  "options", [{"min_batch": 4}, {"min_batch": 1, "patience": math.inf}]
+)
+def test_nobody_waits_for_the_slowest(tmp_path, options):
   """One environment keeps silent until all others have been played."""
   gate = tmp_path / "gate"
   played = set()
@@ -145,7 +159,8 @@ def test_nobody_waits_for_the_slowest(tmp_path):
     act,
     make=functools.partial(text_corridor.TextCorridor, gate=str(gate)),
     rollouts=1,
-    min_batch=1,
+    count=4,
+    **options,
   )
   assert [one.success for one in collection.episodes] == [True] * 4
 
@@ -190,6 +205,12 @@ def test_a_pool_can_be_used_again_after_an_error():
 def test_numbers_are_checked(name):
   with pytest.raises(ValueError, match=name):
     gather(rollouts=1, count=1, **{name: 0})
+
+
+@pytest.mark.parametrize("patience", [-1.0, math.nan])
+def test_patience_is_checked(patience):
+  with pytest.raises(ValueError, match="patience: expected at least 0"):
+    gather(patience=patience)
 
 
 def test_plans_are_checked():

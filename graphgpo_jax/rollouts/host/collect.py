@@ -2,6 +2,8 @@
 
 import collections
 import dataclasses
+import math
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -23,6 +25,9 @@ Act = Callable[[Sequence[Context]], Sequence[Action]]
 
 # Between two looks at workers while nothing is to be done.
 _TICK_SECONDS = 0.2
+# An environment that takes so many times a usual step is not waited for; what
+# is usual is the median of the latest steps.
+_LATE, _LATEST_STEPS = 4.0, 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,14 +65,16 @@ def collect(
   max_steps: int,
   min_batch: int | None = None,
   max_batch: int | None = None,
+  patience: float | None = None,
 ) -> Collection:
   """Plays episodes, the actor always working on those that are ready.
 
   Whatever environments have answered when the actor is free are its next
-  batch, if they are `min_batch` or all that are under way. The others go on
-  meanwhile: nobody waits for the slowest. Which episodes meet in a batch
-  depends on timing, so an actor must treat each context by itself; then
-  episodes do not depend on it, nor on the number of workers.
+  batch, if they are `min_batch` or all that are under way, or if the actor has
+  waited for more for `patience` seconds. The others go on meanwhile: nobody
+  waits for the slowest. Which episodes meet in a batch depends on timing, so an
+  actor must treat each context by itself; then episodes do not depend on it,
+  nor on the number of workers.
 
   An episode whose worker or engine breaks keeps the turns it had, is marked
   and counted, and is not played again.
@@ -81,6 +88,9 @@ def collect(
     min_batch: contexts to wait for; by default half the pool's slots, so that
       one half plays while the actor works for the other.
     max_batch: contexts at once at most; by default all.
+    patience: seconds to wait for `min_batch` once one is ready. By default what
+      four usual steps take, or as long as the actor's quickest call, which is
+      what a fuller batch may save; the first batch is waited for in any case.
 
   Returns:
     Collection, an episode for each plan.
@@ -100,19 +110,34 @@ def collect(
   for name, value in (sizes | {"max_batch": max_batch}).items():
     if value < 1:
       raise ValueError(f"{name}: expected at least 1, got {value}")
+  if patience is not None and not patience >= 0:
+    raise ValueError(f"patience: expected at least 0, got {patience}")
   table = _Table(pool, plans, seed=seed, max_steps=max_steps)
   batches = actions = 0
-  act_seconds = 0.0
+  act_seconds, quickest = 0.0, math.inf
   begun = time.monotonic()
+  # Since when something has been ready and the actor free.
+  idle_since: float | None = None
   while table.seat():
+    tick = _TICK_SECONDS
     enough = len(table.ready) >= min(min_batch, max_batch, len(table.playing))
+    if table.ready and not enough:
+      now = time.monotonic()
+      idle_since = now if idle_since is None else idle_since
+      longest = patience
+      if longest is None:
+        longest = max(table.late_seconds(), quickest)
+      tick = min(tick, max(idle_since + longest - now, 0.0))
+      enough = tick <= 0.0
     # First all that has come already, for larger batches.
-    if table.take(pool.poll(0.0 if enough else _TICK_SECONDS)) or not enough:
+    if table.take(pool.poll(0.0 if enough else tick)) or not enough:
       continue
     batch = table.next_batch(max_batch)
     before = time.monotonic()
     chosen = act(batch)
-    act_seconds += time.monotonic() - before
+    took = time.monotonic() - before
+    act_seconds, quickest = act_seconds + took, min(quickest, took)
+    idle_since = None
     table.play(batch, chosen)
     batches += 1
     actions += len(batch)
@@ -157,6 +182,9 @@ class _Table:
     self._seed = seed
     self._max_steps = max_steps
     self._plans = collections.deque(sorted(plans, key=lambda one: one.index))
+    self._step_seconds: collections.deque[float] = collections.deque(
+      maxlen=_LATEST_STEPS
+    )
 
   def seat(self) -> bool:
     """Begins episodes in free slots; whether anything is left to do."""
@@ -166,6 +194,14 @@ class _Table:
         self.playing[slot] = _Playing(plan, [])
         self._pool.reset(slot, plan.task_id, seed=plan.seed)
     return bool(self.playing)
+
+  def late_seconds(self) -> float:
+    """How long an answer takes that is not waited for any more."""
+    if not self._step_seconds:
+      return _TICK_SECONDS
+    # The environments of a process step one after another.
+    turn = statistics.median(self._step_seconds) * self._pool.slots_per_worker
+    return max(_LATE * turn, _TICK_SECONDS)
 
   def take(self, answers: Sequence[workers.Answer]) -> bool:
     """Goes on with episodes by what their environments say."""
@@ -183,6 +219,7 @@ class _Table:
       if one.action is not None:
         assert one.now is not None
         one.turns.append(Turn(one.now, one.action, answer.step))
+        self._step_seconds.append(answer.seconds)
       one.now, one.action = answer.step, None
       if answer.step.done or len(one.turns) >= self._max_steps:
         self._end(answer.slot, None)

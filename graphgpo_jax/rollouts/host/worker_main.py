@@ -14,6 +14,7 @@ import os
 import pickle
 import random
 import sys
+import time
 import traceback
 import types
 import zlib
@@ -119,8 +120,10 @@ def _serve(link: connection.Connection) -> None:
     link.send_bytes(wire.encode({"ready": True}))
     while True:
       request = wire.decode(link.recv_bytes())
+      begun = time.monotonic()
       try:
-        answer = {"step": wire.pack_step(host.answer(request))}
+        step = wire.pack_step(host.answer(request))
+        answer = {"step": step, "seconds": time.monotonic() - begun}
       except Exception as error:
         answer = {"error": _say(error)}
       link.send_bytes(wire.encode(answer))

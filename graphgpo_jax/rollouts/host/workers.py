@@ -37,11 +37,19 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-  """What became of a request: a step or a failure."""
+  """What became of a request: a step or a failure.
+
+  Attributes:
+    slot: of the pool.
+    step: what the environment returned.
+    failure: why there is none.
+    seconds: that the environment took; 0 of a failure.
+  """
 
   slot: int
   step: types.TextStep | None
   failure: Failure | None
+  seconds: float = 0.0
 
 
 class WorkerPool:
@@ -58,6 +66,7 @@ class WorkerPool:
 
   Attributes:
     num_slots: environments in all.
+    slots_per_worker: environments that share a process.
     restarts: processes that were replaced so far.
   """
 
@@ -100,6 +109,7 @@ class WorkerPool:
       if not value > 0:
         raise ValueError(f"{name}: expected more than 0, got {value}")
     self.num_slots = num_workers * environments_per_worker
+    self.slots_per_worker = environments_per_worker
     self.restarts = 0
     self._step_timeout = step_timeout
     self._reset_timeout = reset_timeout
@@ -254,7 +264,7 @@ class WorkerPool:
     step = wire.unpack_step(message["step"])
     if step.done:
       del self._tickets_of[slot]
-    self._answers.append(Answer(slot, step, None))
+    self._answers.append(Answer(slot, step, None, float(message["seconds"])))
 
   def _replace(
     self, worker: process_lib.WorkerProcess, failure: Failure
