@@ -20,10 +20,17 @@ from graphgpo_jax.envs.text import aliasing, registry
 
 SUCCESS = "success"
 
-_WORLD = flags.DEFINE_enum(
-  "world", None, list(registry.WORLDS), "The world to play."
+_WORLD = flags.DEFINE_string(
+  "world",
+  None,
+  f"The world to play: {', '.join(registry.WORLDS)}, or the path of a module "
+  "of your own.",
 )
-_KEY = flags.DEFINE_string("key", None, "One kind of key; all without it.")
+_KEY = flags.DEFINE_string(
+  "key",
+  None,
+  "One kind of key, or module:function of your own; all kinds without it.",
+)
 _EPISODES = flags.DEFINE_integer("episodes", 20, "Episodes.", lower_bound=1)
 _TASKS = flags.DEFINE_integer(
   "tasks", 4, "Training tasks that share the episodes.", lower_bound=1

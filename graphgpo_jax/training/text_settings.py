@@ -19,6 +19,7 @@ def default_section() -> ml_collections.ConfigDict:
   section = ml_collections.ConfigDict()
   # An episode's steps at most, T.
   section.max_steps = 30
+  # A key of the world's, or module:function of the user's.
   section.state_key = "recipe"
   # Rewards as the world pays them; otherwise a success earns 1.
   section.world_rewards = False
@@ -88,6 +89,11 @@ def check(config: ml_collections.ConfigDict) -> None:
       raise ValueError(
         f"config.{name}={value} is not possible in text worlds: expected {only}"
       )
+
+
+def success_reward(config: ml_collections.ConfigDict) -> float | None:
+  """What a success's last step earns; None where the world pays for steps."""
+  return None if config.text.world_rewards else 1.0
 
 
 def reading_spec(config: ml_collections.ConfigDict) -> reading.ReadingSpec:

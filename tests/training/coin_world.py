@@ -12,6 +12,11 @@ STATE_KEYS = {
 }
 
 
+def floor_key(step):
+  """A state key by path: the attic is upstairs, the rest is not."""
+  return "upstairs" if "attic" in step.observation else "downstairs"
+
+
 class Coin:
   """Tasks are "coin-K"; where K is 13 the engine breaks at the first step."""
 

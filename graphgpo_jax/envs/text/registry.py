@@ -1,14 +1,15 @@
 """The text worlds by name. A world's engine is imported when it is made.
 
 A name with a dot is the path of a module of the user's, which has `make`,
-`task_ids` and `STATE_KEYS` as the worlds' packages here have.
+`task_ids` and `STATE_KEYS` as the worlds' packages here have. A state key with
+a colon, `package.module:function`, is a function of the user's for any world.
 """
 
 import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from graphgpo_jax.envs.text.types import StateKeyFn, TextEnvironment
+from graphgpo_jax.envs.text.types import StateKeyFn, TextEnvironment, TextStep
 
 WORLDS: Mapping[str, str] = {
   "alfworld": "graphgpo_jax.envs.text.alfworld",
@@ -90,17 +91,42 @@ def state_key(name: str, kind: str) -> StateKeyFn:
 
   Args:
     name: of the world.
-    kind: such as "recipe", "observation" or "true".
+    kind: such as "recipe", "observation" or "true"; or the path of a function
+      of a step, `package.module:function`. It must return text, and what it
+      returned otherwise is a TypeError that names it.
 
   Raises:
     ValueError: there is no such world, or it has no such key.
   """
   kinds = _world(name).STATE_KEYS
+  if ":" in kind:
+    return _function(kind)
   if kind not in kinds:
     raise ValueError(
-      f"{name} has no state key {kind!r}; expected one of {', '.join(kinds)}"
+      f"{name} has no state key {kind!r}; expected one of {', '.join(kinds)}, "
+      "or module:function of your own"
     )
   return kinds[kind]
+
+
+def _function(path: str) -> StateKeyFn:
+  module, _, name = path.partition(":")
+  try:
+    found = getattr(importlib.import_module(module), name, None)
+  except (ImportError, ValueError, TypeError) as error:
+    raise ValueError(f"state key {path!r}: {error}") from error
+  if not callable(found):
+    raise ValueError(f"state key {path!r}: {module} has no function {name!r}")
+
+  def checked(step: TextStep) -> str:
+    key = found(step)
+    if not isinstance(key, str):
+      raise TypeError(
+        f"state key {path!r}: expected text, got {type(key).__name__}"
+      )
+    return key
+
+  return checked
 
 
 def key_options(name: str, kind: str) -> dict[str, Any]:

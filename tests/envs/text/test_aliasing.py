@@ -1,5 +1,8 @@
 """Counting states that a key takes for one."""
 
+import subprocess
+import sys
+
 import pytest
 
 from experiments import aliasing as binary
@@ -107,3 +110,31 @@ def test_options_of_the_command_line():
   }
   with pytest.raises(ValueError, match="name=value"):
     binary._parse(["a"])
+
+
+def test_the_binary_takes_a_world_and_a_key_by_path():
+  done = subprocess.run(
+    [
+      *(sys.executable, "-m", "experiments.aliasing"),
+      "--world=tests.training.coin_world",
+      "--key=tests.training.coin_world:floor_key",
+      "--episodes=3",
+      "--tasks=2",
+    ],
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert "3 random episodes of coin-0, coin-1" in done.stdout
+  # Upstairs is the attic alone, but "move up" leads there from the hall only.
+  assert "'move up' in coin-" in done.stdout
+
+
+def test_a_world_that_is_none_is_named():
+  done = subprocess.run(
+    [sys.executable, "-m", "experiments.aliasing", "--world=zork"],
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode != 0
+  assert "no such text world: 'zork'" in done.stderr
