@@ -11,6 +11,7 @@ that the workdir holds in full already are read and not repeated.
 
 import contextlib
 import json
+import shutil
 import time
 
 import jax
@@ -23,7 +24,6 @@ from graphgpo_jax.report import comparison_tables
 from graphgpo_jax.report import curves as curves_lib
 from graphgpo_jax.training import (
   comparison,
-  environment_experiment,
   loop,
   metrics,
   progress,
@@ -57,16 +57,17 @@ def _run(experiment, estimator, seed, folder, bar, done):
   """Plays one run from its start and writes its metrics."""
   # A run that was stopped is repeated as a whole: it is a matter of seconds.
   (folder / "metrics.jsonl").unlink(missing_ok=True)
+  shutil.rmtree(folder / "rollouts", ignore_errors=True)
   writer = metrics.MetricsWriter(folder, tensorboard=False)
   start = loop.initial_state(experiment, seed)
   if experiment.config.init_from:
     start = warm_start.start_from(experiment.config.init_from, start)
-  # Of text worlds a comparison keeps no episodes.
-  keep = None
-  if isinstance(experiment, environment_experiment.Experiment):
-    keep = experiment.open_log(folder)
   for state, values in loop.iterate(
-    experiment, start, seed=seed, estimator=estimator, keep=keep
+    experiment,
+    start,
+    seed=seed,
+    estimator=estimator,
+    keep=experiment.open_log(folder),
   ):
     step = int(state.step)
     writer.write(step, values)

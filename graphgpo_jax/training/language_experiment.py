@@ -180,9 +180,7 @@ class LanguageExperiment:
       num_groups=config.rollout.tasks_per_update,
       rollouts_per_task=config.rollout.rollouts_per_task,
       max_steps=config.text.max_steps,
-      success_reward=(
-        None if config.text.world_rewards else config.text.success_reward
-      ),
+      success_reward=language_settings.success_reward(config),
     )
     advantage, metrics = self._assign[estimator](rollouts)
     metrics = {**self._metrics(rollouts), **metrics}

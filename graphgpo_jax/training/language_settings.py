@@ -272,6 +272,12 @@ def tag_spec(config: ml_collections.ConfigDict) -> tags.TagSpec:
     raise ValueError(f"config.response: {error}") from error
 
 
+def success_reward(config: ml_collections.ConfigDict) -> float | None:
+  """What a success's last step earns; None where the world pays for steps."""
+  text = config.text
+  return None if text.world_rewards else float(text.success_reward)
+
+
 def row_tokens(config: ml_collections.ConfigDict) -> int:
   """Tokens of a packed row."""
   return config.loss.row_tokens or _longest_row(config)

@@ -193,7 +193,7 @@ def iterate(
       played.episodes,
       experiment.state_key,
       update=step + 1,
-      world_rewards=config.text.world_rewards,
+      success_reward=language_settings.success_reward(config),
     )
     advantage, assigned = _timed(
       seconds, "assign", experiment.assign, played, config.estimator

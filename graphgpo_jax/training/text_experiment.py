@@ -130,6 +130,7 @@ class TextExperiment:
       return None
     log = self.world.open_log(
       folder,
+      success_reward=text_settings.success_reward(self.config),
       max_file_bytes=min(size, _FILE_BYTES),
       max_total_bytes=size,
     )
@@ -215,7 +216,7 @@ class TextExperiment:
       rollouts_per_task=self.config.rollout.rollouts_per_task,
       max_steps=self.config.text.max_steps,
       spec=self._spec,
-      world_rewards=self.config.text.world_rewards,
+      success_reward=text_settings.success_reward(self.config),
     )
     found = text_shares.to_devices(own, self.mesh)
     turns = [turn for one in played.sound for turn in one.turns]

@@ -175,6 +175,7 @@ class TextWorld:
     self,
     folder: str | os.PathLike,
     *,
+    success_reward: float | None,
     max_file_bytes: int,
     max_total_bytes: int,
   ) -> "EpisodeLog":
@@ -188,6 +189,7 @@ class TextWorld:
 
     Args:
       folder: of the run.
+      success_reward: as for `records.step_columns`.
       max_file_bytes: of a file.
       max_total_bytes: of all that this process writes, the oldest giving way.
     """
@@ -199,9 +201,7 @@ class TextWorld:
       max_file_bytes=max_file_bytes,
       max_total_bytes=max_total_bytes,
     )
-    return EpisodeLog(
-      log, self.state_key, world_rewards=self._config.text.world_rewards
-    )
+    return EpisodeLog(log, self.state_key, success_reward=success_reward)
 
   def _play(self, act, tasks, rollouts_per_task, seed, min_batch, groups):
     plans = episodes.plan_episodes(
@@ -231,12 +231,12 @@ class EpisodeLog:
   """Writes the episodes of training, what `assign_credit` takes."""
 
   def __init__(
-    self, log: records.RolloutLog, state_key, *, world_rewards: bool
+    self, log: records.RolloutLog, state_key, *, success_reward: float | None
   ):
     """Of `TextWorld.open_log`."""
     self._log = log
     self._state_key = state_key
-    self._world_rewards = world_rewards
+    self._success_reward = success_reward
 
   @property
   def dropped(self) -> int:
@@ -249,7 +249,7 @@ class EpisodeLog:
       played.episodes,
       self._state_key,
       update=update,
-      world_rewards=self._world_rewards,
+      success_reward=self._success_reward,
     )
 
 

@@ -72,11 +72,18 @@ def test_columns_name_the_group_and_leave_failures_out(collection):
   assert records.step_columns([], text_corridor.state_key) == {}
 
 
-def test_the_worlds_rewards_can_be_left_out(collection):
-  table = table_of(collection, world_rewards=False)
-  assert "reward" not in table and "episode_return" not in table
+def test_a_success_may_earn_another_reward_than_the_worlds(collection):
+  table = table_of(collection, success_reward=7.0)
   assert table["world_reward"] == table_of(collection)["reward"]
   assert set(table["world_reward"]) == {0.0, 1.0}
+  turns = [
+    (one.success, turn is one.turns[-1])
+    for one in collection.sound
+    for turn in one.turns
+  ]
+  assert table["reward"] == [7.0 * (won and last) for won, last in turns]
+  assert table["episode_return"] == [7.0 * won for won, _ in turns]
+  assert {(True, True), (True, False), (False, True)} <= set(turns)
 
 
 def test_files_hold_the_credit_of_the_table(collection, tmp_path):

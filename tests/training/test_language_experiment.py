@@ -169,7 +169,7 @@ def test_advantages_are_those_of_the_log_penalties_included(tmp_path):
     played()[0].episodes,
     experiment().state_key,
     update=3,
-    world_rewards=False,
+    success_reward=language_settings.success_reward(experiment().config),
   )
   (path,) = records.log_files(log.folder)
   table = jsonl.read_steps(path)

@@ -11,6 +11,7 @@ import pytest
 
 import graphgpo_jax as gg
 from graphgpo_jax.envs.text import registry
+from graphgpo_jax.tables import jsonl
 from graphgpo_jax.training import (
   loop,
   settings,
@@ -158,6 +159,47 @@ def test_the_loop_draws_the_same_twice():
   assert 0.0 <= first[0]["eval/success"] <= 1.0
   assert first[0]["eval/failed_episodes"] == 0.0
   assert first[1]["rollout/steps"] > 0
+
+
+def test_a_state_key_of_the_users():
+  path = "tests.training.coin_world:floor_key"
+  own = text_experiment.make_experiment(make_config(text__state_key=path))
+  state = loop.initial_state(own, 0)
+  found, _ = own.programs("graphgpo").collect(state.params, jax.random.key(0))
+  own.close()
+  upstairs, floors = [], []
+  for episode in own.last_collection.episodes:
+    here = (episode.plan.group, episode.plan.rollout)
+    upstairs += ["attic" in turn.before.observation for turn in episode.turns]
+    keys = np.asarray(found.rollouts.state_keys)[here]
+    floors += map(tuple, keys[: len(episode.turns)])
+  assert len(set(floors)) == 2
+  assert len(set(zip(floors, upstairs, strict=True))) == 2
+
+
+@pytest.mark.parametrize("estimator", ["graphgpo", "grpo", "gigpo"])
+def test_advantages_are_those_of_the_log(estimator, tmp_path):
+  found, _, collection = played()
+  advantage, _ = experiment().programs(estimator).assign(found)
+  experiment().last_collection = collection
+  experiment().open_log(tmp_path)(1, None)
+  (path,) = (tmp_path / "rollouts").glob("*.jsonl")
+  table = jsonl.read_steps(path)
+  options = experiment().config.estimator_options[estimator].to_dict()
+  expected = gg.assign_credit(table, estimator=estimator, **options)
+  written = [json.loads(line) for line in path.read_text().splitlines()]
+  at = tuple(
+    np.array([[row["group"], row["rollout"], row["step"]] for row in written]).T
+  )
+  np.testing.assert_allclose(
+    np.asarray(advantage)[at], expected["advantage"], atol=1e-5
+  )
+  assert len(written) == np.asarray(found.rollouts.mask).sum()
+  turns = [turn for one in collection.sound for turn in one.turns]
+  for row, turn in zip(written, turns, strict=True):
+    assert row["prompt"].startswith("Take the coin.\n")
+    assert turn.before.observation in row["prompt"].splitlines()
+    assert set(turn.before.admissible_actions) < set(row["prompt"].splitlines())
 
 
 @pytest.mark.slow

@@ -77,6 +77,7 @@ class Chooser:
       return [
         episodes.Action(
           one.commands[index],
+          prompt=one.text,
           response=one.commands[index],
           prompt_tokens=int(one.observation.token_mask.sum()),
           response_tokens=1,

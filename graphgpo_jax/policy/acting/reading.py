@@ -82,12 +82,15 @@ class Reading:
   Attributes:
     observation: TextObservation of NumPy arrays.
     commands: those that can be chosen, in the order of the arrays.
+    text: for people: the passages before they were cut, then the commands, one
+      to a line.
     words_cut: words of the state that were left out.
     commands_cut: commands that cannot be chosen.
   """
 
   observation: TextObservation
   commands: tuple[str, ...]
+  text: str
   words_cut: int
   commands_cut: int
 
@@ -163,6 +166,7 @@ def read(context: episodes.Context, spec: ReadingSpec) -> Reading:
       action_mask=np.arange(spec.max_commands) < len(chosen),
     ),
     commands=chosen,
+    text="\n".join([*(text for _, text in passages), *chosen]),
     words_cut=excess,
     commands_cut=len(now.admissible_actions) - len(chosen),
   )

@@ -31,7 +31,7 @@ def to_rollouts(
   rollouts_per_task: int,
   max_steps: int,
   spec: reading.ReadingSpec,
-  world_rewards: bool = False,
+  success_reward: float | None,
 ) -> TextRollouts:
   """Pads episodes of `policy.acting.choose` to arrays [B, M, T].
 
@@ -42,8 +42,7 @@ def to_rollouts(
     rollouts_per_task: M.
     max_steps: T.
     spec: what the policy read.
-    world_rewards: rewards are what the world pays. Otherwise the last step of a
-      success earns 1 and every other step 0.
+    success_reward: as for `credit_arrays.to_rollouts`.
 
   Returns:
     TextRollouts of NumPy arrays.
@@ -58,7 +57,7 @@ def to_rollouts(
     num_groups=num_groups,
     rollouts_per_task=rollouts_per_task,
     max_steps=max_steps,
-    success_reward=None if world_rewards else 1.0,
+    success_reward=success_reward,
   )
   observation = reading.empty(spec, shape)
   action = np.zeros(shape, np.int32)

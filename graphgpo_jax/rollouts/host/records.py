@@ -22,7 +22,7 @@ def step_columns(
   state_key: types.StateKeyFn,
   *,
   update: int = 0,
-  world_rewards: bool = True,
+  success_reward: float | None = None,
 ) -> dict[str, list[Any]]:
   """A table of steps, as `graphgpo_jax.assign_credit` takes it.
 
@@ -34,9 +34,9 @@ def step_columns(
     episodes: failed ones are left out.
     state_key: tells states apart.
     update: number of the update that the episodes are for.
-    world_rewards: the columns `reward` and `episode_return` hold what the world
-      pays. Otherwise they are missing, so that a success earns
-      `success_reward` and the rest nothing, and the world's is `world_reward`.
+    success_reward: what a success's last step earns, every other step earning
+      0, in the columns `reward` and `episode_return`; what the world pays is
+      `world_reward` then. With None the two columns hold the world's.
 
   Returns:
     dict of columns, a row a step, in the order of episodes and steps. Beside
@@ -44,7 +44,7 @@ def step_columns(
     prompt, response, prompt_tokens, response_tokens.
   """
   rows = [
-    _row(episode, step, turn, state_key, update, world_rewards)
+    _row(episode, step, turn, state_key, update, success_reward)
     for episode in episodes
     if not episode.failed
     for step, turn in enumerate(episode.turns)
@@ -58,16 +58,22 @@ def _row(
   turn: Turn,
   state_key: types.StateKeyFn,
   update: int,
-  world_rewards: bool,
+  success_reward: float | None,
 ) -> dict[str, Any]:
   plan, action, after = episode.plan, turn.action, turn.after
-  if world_rewards:
+  if success_reward is None:
     rewards = {
       "reward": after.reward,
       "episode_return": episode.episode_return,
     }
   else:
-    rewards = {"world_reward": after.reward}
+    earned = success_reward if episode.success else 0.0
+    last = step == len(episode.turns) - 1
+    rewards = {
+      "reward": earned if last else 0.0,
+      "episode_return": earned,
+      "world_reward": after.reward,
+    }
   return {
     "task": f"{update}/{plan.group}/{plan.task_id}",
     "trajectory": plan.rollout,
@@ -144,7 +150,7 @@ class RolloutLog:
     state_key: types.StateKeyFn,
     *,
     update: int = 0,
-    world_rewards: bool = True,
+    success_reward: float | None = None,
   ) -> None:
     """Writes episodes, a group at a time.
 
@@ -152,7 +158,7 @@ class RolloutLog:
       episodes: those of a group stand together.
       state_key: as for `step_columns`.
       update: as for `step_columns`.
-      world_rewards: as for `step_columns`.
+      success_reward: as for `step_columns`.
 
     Raises:
       OSError: a file cannot be written for another reason than a full disk.
@@ -160,7 +166,7 @@ class RolloutLog:
     for _, group in itertools.groupby(episodes, lambda one: one.plan.group):
       together = list(group)
       columns = step_columns(
-        together, state_key, update=update, world_rewards=world_rewards
+        together, state_key, update=update, success_reward=success_reward
       )
       if columns:
         self._append("rollouts", jsonl.row_lines(columns))
