@@ -157,7 +157,7 @@ def test_stopped_it_goes_on_and_a_broken_world_ends_nothing(place):
     .split()
   )
   process.send_signal(signal.SIGTERM)
-  process.communicate(timeout=60)
+  process.communicate(timeout=600)
   assert process.returncode == 143
   assert not alive(child)
   attempts = json.loads((folder / "attempts.json").read_text())

@@ -111,7 +111,7 @@ def test_answer_on_a_terminal(place):
       break
     output += part
   os.close(terminal)
-  assert process.wait(timeout=60) == 0
+  assert process.wait(timeout=600) == 0
   text = output.decode().replace("\r\n", "\n")
   assert text == expected_answer(place).replace("\r\n", "\n") + "\n"
 

@@ -76,6 +76,9 @@ def test_runs_and_prints_what_its_prose_says(path, tmp_path, monkeypatch):
   client = nbclient.NotebookClient(
     notebook,
     timeout=600,
+    # What a busy machine prints late is not lost.
+    iopub_timeout=600,
+    startup_timeout=600,
     kernel_name="python3",
     resources={"metadata": {"path": str(tmp_path)}},
   )

@@ -89,6 +89,7 @@ def gather(
     }
     left -= _bytes(entry) + _bytes(pool.texts[before:])
     if left < 0:
+      del pool.texts[before:]
       break
     shown.append(entry)
   shown.sort(key=lambda one: (one["run"], one["update"]))

@@ -1,6 +1,7 @@
 """What a report reads, what it leaves out, and the page's text."""
 
 import json
+import pathlib
 import re
 
 import numpy as np
@@ -79,6 +80,38 @@ def test_what_is_left_out_is_told(tmp_path):
 
 
 @pytest.mark.usefixtures("without_compiling")
+@pytest.mark.parametrize("graphs", [0, 1, 5])
+def test_texts_of_graphs_that_are_left_out_are_too(
+  tmp_path, monkeypatch, graphs
+):
+  monkeypatch.setattr(made_runs, "TRICKS", "many words " * 900)
+  made_runs.write_run(tmp_path, states=7, updates=range(1, 4), tasks=2)
+  # As many of the six as fit, each with pages of its own.
+  for path in (tmp_path / "rollouts").glob("update-*.jsonl"):
+    text = path.read_text().replace("You stand", f"{path.stem}: you stand")
+    path.write_text(text)
+  whole = gather(tmp_path)
+  assert len(whole["graphs"]) == 6
+  size = len(page.escaped_json(whole))
+  limit = {0: 20_000, 1: size // 3, 5: size - 9_000}[graphs]
+  small = gather(tmp_path, max_bytes=limit)
+  assert len(page.escaped_json(small)) < limit + 1_000
+  shown = {
+    number
+    for one in small["graphs"]
+    for numbers in (
+      one["nodes"]["text"],
+      one["edges"]["action"],
+      one["steps"]["said"],
+    )
+    for number in numbers
+  }
+  assert shown == set(range(len(small["texts"])))
+  assert (len(small["graphs"]) == 0) == (graphs == 0)
+  assert len(small["graphs"]) < 6
+
+
+@pytest.mark.usefixtures("without_compiling")
 def test_progress_counts_rollouts_that_failed(tmp_path):
   made_runs.write_run(tmp_path, states=20, updates=(3,), tasks=1)
   (row,) = gather(tmp_path)["progress"]
@@ -97,6 +130,23 @@ def test_runs_of_a_comparison(tmp_path):
   assert [run.estimator for run in found] == ["gigpo", "gigpo", "grpo"]
   payload = curve_payload.runs_payload(found)
   assert payload[0]["metrics"]["eval/success"][0] == [0, 1, 2, 3, 4, 5]
+
+
+def test_long_runs_of_unequal_length_keep_the_same_steps():
+  def run(length):
+    lines = [{"step": step, "eval/success": 0.5} for step in range(length)]
+    folder = pathlib.Path("graphgpo-0")
+    return runs.Run(
+      name="", folder=folder, config={}, metrics=lines, group="graphgpo"
+    )
+
+  payload = curve_payload.runs_payload([run(1000), run(900), run(300)])
+  steps = [one["metrics"]["eval/success"][0] for one in payload]
+  most = curve_payload.MOST_POINTS
+  assert [one[-1] for one in steps] == [999, 899, 299]
+  assert most * 0.9 < len(steps[0]) <= most + 1
+  assert set(steps[1][:-1]) == {one for one in steps[0] if one < 899}
+  assert set(steps[2][:-1]) == {one for one in steps[0] if one < 299}
 
 
 def test_a_run_under_way(tmp_path):
