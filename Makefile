@@ -71,10 +71,14 @@ test-all: $(EXTRAS_STAMP)
 	  $(TUNIX_VENV)/bin/python -m pytest -q tests/integrations/tunix
 
 # Damaged files of every kind that is read, more than 10,000 of them; a case that
-# fails is named and can be repeated by its number (tests/fuzz/__main__.py).
+# fails is named and can be repeated by its number (tests/fuzz/__main__.py). Then
+# the property tests with examples of this run's own.
 fuzz: $(EXTRAS_STAMP)
 	XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0" \
 	  JAX_PLATFORMS=cpu $(BIN)/python -m tests.fuzz
+	HYPOTHESIS_PROFILE=default \
+	  XLA_FLAGS="$(XLA_FLAGS) --xla_backend_optimization_level=0" \
+	  $(PYTEST) $$(grep -rl --include='test_*.py' '^import hypothesis' tests)
 
 lint: $(EXTRAS_STAMP)
 	$(BIN)/ruff check .

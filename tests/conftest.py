@@ -12,8 +12,14 @@ if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
     os.environ.get("XLA_FLAGS", "") + f" {_DEVICES}=8"
   ).strip()
 
+import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
+
+# What decides whether a change lands draws the same examples every time;
+# `make fuzz` draws others, by HYPOTHESIS_PROFILE=default.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 _STATM = pathlib.Path("/proc/self/statm")
 _MOST_BYTES = 2 * 2**30

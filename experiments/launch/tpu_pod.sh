@@ -3,7 +3,7 @@
 #
 #   TPU_NAME=my-slice TPU_ZONE=us-central2-b \
 #     experiments/launch/tpu_pod.sh --config=experiments/configs/household.py \
-#     --config.mesh.fsdp=4 --workdir=gs://my-bucket/runs/household
+#     --config.mesh.fsdp=4 --workdir=/mnt/shared/runs/household
 #
 # Needs gcloud, a slice that exists, and the project on every host in the folder
 # TPU_FOLDER (default graphgpo_jax in the home folder) with

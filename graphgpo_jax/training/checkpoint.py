@@ -110,7 +110,7 @@ class Checkpoints:
     # The others may see a folder later than the one that made it.
     if distributed.gather(step in self.steps())[0]:
       return
-    if self._error is not None:
+    if self.failed_saves:
       self.tidy()
     record = record or RunRecord(step=step)
     tree = _as_tree(state)
@@ -144,7 +144,8 @@ class Checkpoints:
   def close(self) -> None:
     """Waits for what is being written."""
     self.wait()
-    if self._error is not None:
+    # Whatever followed: what a failure left may have come late.
+    if self.failed_saves:
       self.tidy()
     self._thread.shutdown()
 

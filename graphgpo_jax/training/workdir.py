@@ -21,8 +21,13 @@ def claim_workdir(
 
   Raises:
     ValueError: the folder holds another config (the keys that differ are
-      named), or a `config.json` that cannot be read, or is no folder.
+      named), or a `config.json` that cannot be read, or is no folder but a
+      file or an address such as gs://.
   """
+  if "://" in os.fspath(workdir):
+    raise ValueError(
+      f"workdir {workdir} is an address: expected a folder; mount the bucket"
+    )
   folder = pathlib.Path(workdir)
   if folder.exists() and not folder.is_dir():
     raise ValueError(f"workdir {folder} is not a folder")

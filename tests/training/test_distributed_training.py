@@ -16,7 +16,7 @@ from tests import binaries
 # Whole runs: test-all.
 pytestmark = pytest.mark.slow
 
-UPDATES = 8
+UPDATES = 16
 # Gradients are summed in another order where devices are in other processes.
 TOLERANCE = 1e-5
 TEXT_CONFIG = """
@@ -203,7 +203,7 @@ def test_evaluation(place, unbroken):
 def test_one_is_asked_to_stop(place, alone, unbroken, tmp_path, asked):
   workdir = tmp_path / "run"
   processes = start_two(place, workdir)
-  wait_for_lines(workdir, 3, processes)
+  wait_for_lines(workdir, 2, processes)
   processes[asked].send_signal(signal.SIGTERM)
   ended = finish(processes)
   assert [status for status, _, _ in ended] == [0, 0], ended
@@ -225,7 +225,7 @@ def test_one_is_asked_to_stop(place, alone, unbroken, tmp_path, asked):
 def test_one_is_killed(place, unbroken, tmp_path):
   workdir = tmp_path / "run"
   processes = start_two(place, workdir)
-  wait_for_lines(workdir, 3, processes)
+  wait_for_lines(workdir, 2, processes)
   processes[1].kill()
   (status, _, _), _ = finish(processes)
   assert status != 0

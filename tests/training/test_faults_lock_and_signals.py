@@ -19,8 +19,11 @@ from graphgpo_jax.training import preemption
 
 with preemption.StopRequests() as requests:
   print("ready", flush=True)
-  hashlib.pbkdf2_hmac("sha256", b"", b"", {rounds})
-  print(requests.asked(1), flush=True)
+  name = ""
+  while not name:
+    hashlib.pbkdf2_hmac("sha256", b"", b"", {rounds})
+    name = requests.asked(1)
+  print(name, flush=True)
 """
 _HOLDER = """
 import sys, time
@@ -32,6 +35,18 @@ time.sleep(600)
 """
 
 
+_STARTED = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays():
+  yield
+  for process in _STARTED:
+    process.kill()
+    process.wait()
+  _STARTED.clear()
+
+
 def start(program, *arguments):
   process = subprocess.Popen(
     [sys.executable, "-c", program, *arguments],
@@ -39,6 +54,7 @@ def start(program, *arguments):
     text=True,
     env=dict(os.environ, JAX_PLATFORMS="cpu"),
   )
+  _STARTED.append(process)
   assert process.stdout.readline() == "ready\n"
   return process
 
@@ -100,7 +116,7 @@ def test_a_second_interrupt_ends_the_process_at_once():
 
 
 def test_a_signal_waits_for_the_end_of_the_program():
-  process = start(_BUSY.format(rounds=3_000_000))
+  process = start(_BUSY.format(rounds=1_000_000))
   process.send_signal(signal.SIGTERM)
   process.send_signal(signal.SIGINT)
   output, _ = process.communicate(timeout=100)

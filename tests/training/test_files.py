@@ -158,6 +158,13 @@ def test_workdir_that_cannot_be_read(tmp_path):
     workdir.claim_workdir(file, tiny.make_config())
 
 
+def test_a_buckets_address_is_no_workdir(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(ValueError, match=r"gs://b/run is an address"):
+    workdir.claim_workdir("gs://b/run", tiny.make_config())
+  assert not list(tmp_path.iterdir())
+
+
 def test_lines_wait_while_the_disk_is_full(tmp_path, caplog):
   """More of them than any buffer holds."""
   path = tmp_path / "metrics.jsonl"
