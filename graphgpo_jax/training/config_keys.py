@@ -1,6 +1,6 @@
 """Whether a config has the keys of its default, and no other."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import ml_collections
@@ -63,6 +63,26 @@ def check_least(
       value = value[part]
     if not value >= bound:
       raise ValueError(f"config.{name} must be at least {bound}, got {value}")
+
+
+def check_positive(
+  config: ml_collections.ConfigDict, names: Iterable[str]
+) -> None:
+  """Checks numbers that must exceed 0.
+
+  Args:
+    config: any.
+    names: dotted names.
+
+  Raises:
+    ValueError: a value does not; the message names it.
+  """
+  for name in names:
+    value: Any = config
+    for part in name.split("."):
+      value = value[part]
+    if not value > 0:
+      raise ValueError(f"config.{name} must be positive, got {value}")
 
 
 def choose(name: str, value: str, choices: Mapping[str, Any]) -> Any:

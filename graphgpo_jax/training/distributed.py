@@ -27,7 +27,23 @@ _ADDRESS, _NUMBER, _INDEX = (
   "JAX_PROCESS_ID",
 )
 # Another version of one of these may compute other numbers.
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "graphgpo-jax")
+_PACKAGES = (
+  "jax",
+  "jaxlib",
+  "flax",
+  "optax",
+  "numpy",
+  "graphgpo-jax",
+  # What all of them save and restore together, and how they read the config.
+  "orbax-checkpoint",
+  "ml_collections",
+  # Engines of text worlds, which few installations have.
+  "alfworld",
+  "fast-downward-textworld",
+  "scienceworld",
+  "textworld",
+  "textworld-express",
+)
 # What jax says where it finds no cluster; anything else is a real failure.
 _NO_CLUSTER = "coordinator_address should be defined"
 
@@ -109,8 +125,8 @@ def facts(config: ml_collections.ConfigDict) -> dict[str, Any]:
     config: of the run.
 
   Returns:
-    Values by name: `config.<key>` for every key, the packages' versions and
-    Python's.
+    Values by name: `config.<key>` for every key, the packages' versions ("not
+    installed" where there is none) and Python's.
   """
   found: dict[str, Any] = {"python": platform.python_version()}
   for package in _PACKAGES:

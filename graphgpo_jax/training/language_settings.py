@@ -12,6 +12,7 @@ from graphgpo_jax.training import (
   estimator_defaults,
   language_loss,
   settings,
+  text_settings,
 )
 
 WEIGHS = {
@@ -110,6 +111,8 @@ def default_config() -> ml_collections.ConfigDict:
       "num_workers": 2,
       "environments_per_worker": 8,
       # As in `text_settings.default_section`.
+      "step_timeout": 60.0,
+      "reset_timeout": 300.0,
       "tasks": ml_collections.ConfigDict(),
       "panel": "",
     }
@@ -194,6 +197,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   """
   config_keys.check_keys(config, default_config(), open_sections=_OPEN_SECTIONS)
   config_keys.check_least(config, _LEAST)
+  config_keys.check_positive(config, text_settings.TIMEOUTS)
   if not config.response.temperature > 0:
     raise ValueError(
       "config.response.temperature must be positive, got "

@@ -189,6 +189,7 @@ def iterate(
     played, collected = _timed(
       seconds, "collect", experiment.collect, current.variables, collect_key
     )
+    dropped_before = log.dropped
     log.write(
       played.episodes,
       experiment.state_key,
@@ -210,7 +211,8 @@ def iterate(
     seconds["time/update"] = sum(seconds.values())
     step += 1
     values = {**collected, **assigned, **optimised}
-    values["rollout/groups_not_logged"] = log.dropped
+    # Named so that a repeated update need not find the disk as full as before.
+    values[records.NOT_LOGGED] = log.dropped - dropped_before
     refused_now = guard.count_refused(current.opt_state)
     values["optimiser/refused"] = refused_now - refused_before
     if refused is not None:

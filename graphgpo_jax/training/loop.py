@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -35,7 +35,7 @@ def iterate(
   seed: int,
   estimator: str,
   refused: guard.RefusedUpdates | None = None,
-  keep: Callable[[int, Any], None] | None = None,
+  keep: Callable[[int, Any], Mapping[str, float] | None] | None = None,
 ) -> Iterator[tuple[state.TrainState, dict[str, float]]]:
   """Runs the updates that are left, one at a time.
 
@@ -50,7 +50,8 @@ def iterate(
     estimator: name of the estimator.
     refused: ends a run whose gradients stay without a finite value; None lets
       it go on.
-    keep: `(update, rollouts)`, called with what each update learned from.
+    keep: `(update, rollouts)`, called with what each update learned from; may
+      return metrics.
 
   Yields:
     The state after each update and its metrics, floats by name; `eval/` names
@@ -90,7 +91,8 @@ def iterate(
       )
     refused_before = refused_now
     if keep is not None:
-      _timed(seconds, "time/keep", keep, step, batch["rollouts"])
+      kept = _timed(seconds, "time/keep", keep, step, batch["rollouts"])
+      metrics.update(kept or {})
     # Its memory is the next update's.
     del batch
     seconds["time/steps_per_second"] = (

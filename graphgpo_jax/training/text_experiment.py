@@ -12,7 +12,7 @@ import optax
 
 from graphgpo_jax.policy import partition_rules, transformer
 from graphgpo_jax.policy.acting import choose, chooser
-from graphgpo_jax.rollouts.host import arrays, collect
+from graphgpo_jax.rollouts.host import arrays, collect, records
 from graphgpo_jax.training import (
   distributed,
   environment_experiment,
@@ -112,7 +112,7 @@ class TextExperiment:
 
   def open_log(
     self, folder: str | os.PathLike
-  ) -> Callable[[int, Any], None] | None:
+  ) -> Callable[[int, Any], dict[str, float]] | None:
     """Opens a log of training episodes, what `assign_credit` takes.
 
     A run that was stopped and goes on begins new files; updates that it repeats
@@ -123,7 +123,8 @@ class TextExperiment:
 
     Returns:
       `write(update, rollouts)`, which writes the newest update's episodes, not
-      the arrays that were made of them; None if none are to be kept.
+      the arrays that were made of them, and returns a metric, how many groups
+      found no room; None if none are to be kept. All processes call it.
     """
     size = self.config.text.rollout_megabytes * 2**20 // jax.process_count()
     if not size:
@@ -135,10 +136,12 @@ class TextExperiment:
       max_total_bytes=size,
     )
 
-    def write(update: int, rollouts: Any) -> None:
+    def write(update: int, rollouts: Any) -> dict[str, float]:
       del rollouts
-      if self.last_collection is not None:
-        log.write(self.last_collection, update=update)
+      played, before = self.last_collection, log.dropped
+      if played is not None:
+        distributed.together(lambda: log.write(played, update=update))
+      return text_shares.add_up({records.NOT_LOGGED: log.dropped - before})
 
     return write
 

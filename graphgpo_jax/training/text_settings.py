@@ -7,6 +7,9 @@ import numpy as np
 
 from graphgpo_jax.envs.text import panels, registry
 from graphgpo_jax.policy.acting import reading
+from graphgpo_jax.training import config_keys
+
+TIMEOUTS = ("text.step_timeout", "text.reset_timeout")
 
 
 def default_section() -> ml_collections.ConfigDict:
@@ -28,6 +31,10 @@ def default_section() -> ml_collections.ConfigDict:
   section.rollout_megabytes = 1024
   section.num_workers = 2
   section.environments_per_worker = 8
+  # Seconds that a step or a reset may take before its worker process is killed
+  # and the episode has failed; a reset may have to make the game first.
+  section.step_timeout = 60.0
+  section.reset_timeout = 300.0
   section.tasks = ml_collections.ConfigDict()
   # A panel that comes with the package; "" draws config.panel.size tasks of the
   # evaluation sides with config.panel.seed.
@@ -65,6 +72,7 @@ def check(config: ml_collections.ConfigDict) -> None:
       raise ValueError(
         f"config.text.{name} must be at least 1, got {section[name]}"
       )
+  config_keys.check_positive(config, TIMEOUTS)
   if section.rollout_megabytes < 0:
     raise ValueError(
       "config.text.rollout_megabytes must be at least 0, got "

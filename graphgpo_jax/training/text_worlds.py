@@ -216,6 +216,8 @@ class TextWorld:
         self._factory,
         num_workers=text.num_workers,
         environments_per_worker=text.environments_per_worker,
+        step_timeout=text.step_timeout,
+        reset_timeout=text.reset_timeout,
       )
     return collect_lib.collect(
       self._pool,

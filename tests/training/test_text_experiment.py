@@ -1,5 +1,6 @@
 """Training in text worlds: the phases, the loop, runs as users start them."""
 
+import errno
 import functools
 import json
 
@@ -11,6 +12,7 @@ import pytest
 
 import graphgpo_jax as gg
 from graphgpo_jax.envs.text import registry
+from graphgpo_jax.rollouts.host import records
 from graphgpo_jax.tables import jsonl
 from graphgpo_jax.training import (
   loop,
@@ -19,6 +21,7 @@ from graphgpo_jax.training import (
   text_settings,
   trainer,
 )
+from graphgpo_jax.training import metrics as metrics_lib
 
 WORLD = "tests.training.coin_world"
 STEPS = 6
@@ -182,7 +185,8 @@ def test_advantages_are_those_of_the_log(estimator, tmp_path):
   found, _, collection = played()
   advantage, _ = experiment().programs(estimator).assign(found)
   experiment().last_collection = collection
-  experiment().open_log(tmp_path)(1, None)
+  told = experiment().open_log(tmp_path)(1, None)
+  assert told == {"checkpoint/groups_not_logged": 0.0}
   (path,) = (tmp_path / "rollouts").glob("*.jsonl")
   table = jsonl.read_steps(path)
   options = experiment().config.estimator_options[estimator].to_dict()
@@ -200,6 +204,45 @@ def test_advantages_are_those_of_the_log(estimator, tmp_path):
     assert row["prompt"].startswith("Take the coin.\n")
     assert turn.before.observation in row["prompt"].splitlines()
     assert set(turn.before.admissible_actions) < set(row["prompt"].splitlines())
+
+
+def test_lost_groups_are_told_and_a_resumed_run_is_the_same(
+  tmp_path, caplog, monkeypatch
+):
+  def run():
+    """A run from the start, whose lines are compared with those there are."""
+    writer = metrics_lib.MetricsWriter(tmp_path, tensorboard=False)
+    writer.go_on_from(-1)
+    told = []
+    for state, values in loop.iterate(
+      experiment(),
+      loop.initial_state(experiment(), 0),
+      seed=0,
+      estimator="graphgpo",
+      keep=experiment().open_log(tmp_path),
+    ):
+      writer.write(int(state.step), values)
+      told.append(values.get("checkpoint/groups_not_logged"))
+    writer.close()
+    return told
+
+  def logged():
+    paths = (tmp_path / "rollouts").glob("*.jsonl")
+    return "".join(path.read_text() for path in paths)
+
+  def fail(path, lines):
+    raise OSError(errno.ENOSPC, "No space left on device", path)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(records, "_write_whole", fail)
+    # Of each update alone, not of all so far.
+    assert run() == [None, 2.0, 2.0]
+  assert not logged()
+  before = (tmp_path / "metrics.jsonl").read_bytes()
+  assert run() == [None, 0.0, 0.0]
+  assert logged()
+  assert (tmp_path / "metrics.jsonl").read_bytes() == before
+  assert "came out otherwise" not in caplog.text
 
 
 @pytest.mark.slow

@@ -98,6 +98,11 @@ def _row(
   }
 
 
+# Metric: the groups of an update that were not written. The disk's affair and
+# not training's, hence under `checkpoint/`, which exact resumption leaves out.
+NOT_LOGGED = "checkpoint/groups_not_logged"
+
+
 class RolloutLog:
   """Appends episodes to files in a folder, the oldest giving way to the newest.
 

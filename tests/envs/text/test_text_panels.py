@@ -1,5 +1,8 @@
 """Panels of text worlds are what they were."""
 
+import hashlib
+import shutil
+
 import pytest
 
 from graphgpo_jax.envs.text import panels, registry
@@ -109,6 +112,54 @@ def test_broken_panel(text, tmp_path, monkeypatch):
   monkeypatch.setattr(panels, "_FOLDER", tmp_path)
   with pytest.raises(ValueError, match="broken"):
     panels.load_panel("mine")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+  """The panels in a folder of the test's own."""
+  shutil.copytree(panels._FOLDER, tmp_path / "panels")
+  monkeypatch.setattr(panels, "_FOLDER", tmp_path / "panels")
+  return tmp_path / "panels"
+
+
+def test_sums_beside_the_lists_are_those_here(folder):
+  lines = (folder / "SHA256SUMS").read_text().splitlines()
+  assert lines == [f"{LOCKED[name][1]}  {name}.txt" for name in sorted(LOCKED)]
+  # And of the files as they are, so that sha256sum finds the same.
+  for line in lines:
+    digest, name = line.split()
+    assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    lambda lines: lines[:-1],
+    lambda lines: [*lines, "coin/default/1"],
+    lambda lines: [lines[1], lines[0], *lines[2:]],
+    lambda lines: [lines[0].upper(), *lines[1:]],
+  ],
+)
+def test_a_changed_panel_is_refused(change, folder):
+  path = folder / "textworld_express_coin.txt"
+  lines = path.read_text().splitlines()
+  path.write_text("\n".join(change(lines)) + "\n")
+  with pytest.raises(
+    ValueError,
+    match="'textworld_express_coin' is not what it was: SHA-256 .*283a4716",
+  ):
+    panels.load_panel("textworld_express_coin")
+  path.write_text("\r\n".join(lines))
+  assert panels.load_panel("textworld_express_coin") == lines
+
+
+@pytest.mark.parametrize("sums", ["", "zz\n", None])
+def test_a_panel_without_a_sum_is_refused(sums, folder):
+  (folder / "SHA256SUMS").unlink()
+  if sums is not None:
+    (folder / "SHA256SUMS").write_text(sums)
+  with pytest.raises(ValueError, match="SHA256SUMS has no line for it"):
+    panels.load_panel("webshop")
 
 
 def test_order_counts():

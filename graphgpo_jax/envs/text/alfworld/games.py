@@ -96,17 +96,18 @@ def game_of(
 
   Args:
     task_id: "generated/TYPE/NUMBER", or the folder of a downloaded game.
-    cache: folder that generated games are kept in; None makes them anew.
+    cache: folder that generated games are kept in; None makes them anew. Either
+      way the planner has to solve a game before it is played the first time.
     data: as `data_folder` takes it.
 
   Raises:
     ValueError: there is no such task.
-    TextWorldError: its file is broken.
+    TextWorldError: its file is broken, or the planner does not solve it.
   """
   if task_id.split("/")[0] == tasks.GENERATED:
     task = tasks.parse_generated(task_id)
     if cache is None:
-      return generator.game_data(task)[0]
+      return generator.solved_game(task)[0]
     return read_json(generator.write_game(task, cache))
   root = data_folder(data).resolve()
   path = (root / task_id / generator.GAME_FILE).resolve()

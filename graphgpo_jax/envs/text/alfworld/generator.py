@@ -60,7 +60,8 @@ def data_of(layout: Layout) -> tuple[dict[str, Any], dict[str, Any]]:
     layout: the room and the task.
 
   Returns:
-    What `game.tw-pddl` and `traj_data.json` hold.
+    What `game.tw-pddl` and `traj_data.json` hold. That the game is solvable, as
+    it says, is for `solve` to show.
   """
   info = packages.require("alfworld.info")
   library = packages.require("alfworld.gen.goal_library").gdict
@@ -122,6 +123,37 @@ def solve(game: Mapping[str, Any]) -> tuple[str, ...]:
   return commands
 
 
+# A plan takes a tenth of the time that loading the game does, but rollouts of a
+# group and later updates load the same game again.
+@functools.lru_cache(maxsize=4096)
+def walkthrough(task: GeneratedTask) -> tuple[str, ...]:
+  """Commands that solve a generated game.
+
+  Args:
+    task: which one; its id alone makes the game, so that there is no other draw
+      to take where the planner fails.
+
+  Raises:
+    TextWorldError: the planner does not solve it; the message names the task.
+  """
+  try:
+    return solve(game_data(task)[0])
+  except TextWorldError as error:
+    raise TextWorldError(
+      f"{task.id} is no game to play, the planner did not solve it: {error}"
+    ) from error
+
+
+def solved_game(task: GeneratedTask) -> tuple[dict[str, Any], dict[str, Any]]:
+  """As `game_data`, once the planner has solved the game; it says how.
+
+  Raises:
+    TextWorldError: the planner did not solve it.
+  """
+  game, trajectory = game_data(task)
+  return {**game, "walkthrough": list(walkthrough(task))}, trajectory
+
+
 def write_game(
   task: GeneratedTask, folder: str | os.PathLike[str]
 ) -> pathlib.Path:
@@ -144,8 +176,7 @@ def write_game(
   path = home / GAME_FILE
   if not path.is_file():
     home.mkdir(parents=True, exist_ok=True)
-    game, trajectory = game_data(task)
-    game["walkthrough"] = list(solve(game))
+    game, trajectory = solved_game(task)
     # The game last: where it is, all is.
     _write(home / TRAJECTORY_FILE, trajectory)
     _write(path, game)

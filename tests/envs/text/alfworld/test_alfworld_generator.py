@@ -6,7 +6,7 @@ import json
 import pytest
 
 from graphgpo_jax.envs.text import alfworld
-from graphgpo_jax.envs.text.alfworld import generator, tasks
+from graphgpo_jax.envs.text.alfworld import games, generator, tasks
 from graphgpo_jax.envs.text.types import TextWorldError
 from tests.envs.text.alfworld import small_rooms
 
@@ -65,6 +65,56 @@ def test_a_game_that_the_planner_cannot_solve_is_no_game():
   )
   with pytest.raises(TextWorldError, match="goal cannot be reached"):
     generator.solve(game)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_generated_game_is_solved_before_it_is_played(
+  keep, tmp_path, monkeypatch
+):
+  """In memory as with a cache: one plan a game, and no game without one."""
+  sound, broken = (
+    tasks.GeneratedTask("pick_and_place_simple", 9_000_000 + number + 2 * keep)
+    for number in range(2)
+  )
+  plans = []
+
+  def game_data(task):
+    game = small_rooms.game(task.task_type, task.id)
+    if task == broken:
+      game["pddl_problem"] = game["pddl_problem"].replace(
+        "(canContain CounterTopType AppleType)\n", ""
+      )
+    return game, {}
+
+  def solve(game, real=generator.solve):
+    plans.append(game["pddl_problem"])
+    return real(game)
+
+  monkeypatch.setattr(generator, "game_data", game_data)
+  monkeypatch.setattr(generator, "solve", solve)
+  cache = tmp_path if keep else None
+  world = alfworld.make(cache=cache)
+  try:
+    first = world.reset(sound.id)
+    for command in games.game_of(sound.id, cache=cache, data=None)[
+      "walkthrough"
+    ]:
+      step = world.step(command)
+    assert step.success
+    assert world.reset(sound.id) == first
+    assert len(plans) == 1
+    for _ in range(2):
+      with pytest.raises(
+        TextWorldError, match=f"{broken.id} is no game .*cannot be reached"
+      ):
+        world.reset(broken.id)
+    # The engine goes on, and nothing unsolved stays on the disk.
+    assert world.reset(sound.id) == first
+  finally:
+    world.close()
+  names = {path.name for path in tmp_path.rglob("*.tw-pddl")}
+  assert names == ({generator.GAME_FILE} if keep else set())
+  assert not (tmp_path / broken.id / generator.GAME_FILE).exists()
 
 
 def test_files_are_written_once_and_played(tmp_path):
