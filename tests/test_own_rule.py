@@ -4,6 +4,8 @@ import ast
 import functools
 import inspect
 import math
+import pathlib
+import re
 import textwrap
 
 import jax
@@ -69,10 +71,30 @@ def by_hand(table, *, discount=0.9, episode_weight=0.5):
   return found
 
 
+def in_readme():
+  """The README's own `factor`, parsed."""
+  readme = pathlib.Path(__file__).parent.parent / "README.md"
+  blocks = re.findall(
+    r"```python\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL
+  )
+  (rule,) = (
+    node
+    for block in blocks
+    for node in ast.parse(block).body
+    if isinstance(node, ast.FunctionDef) and node.name == factor.__name__
+  )
+  return rule
+
+
 def test_it_is_ten_lines():
-  rule = ast.parse(textwrap.dedent(inspect.getsource(factor))).body[0]
-  _docstring, *body = rule.body
+  body = in_readme().body
   assert body[-1].end_lineno - body[0].lineno + 1 <= 10
+
+
+def test_it_is_that_of_the_readme():
+  (rule,) = ast.parse(textwrap.dedent(inspect.getsource(factor))).body
+  _docstring, *rule.body = rule.body
+  assert ast.dump(rule) == ast.dump(in_readme())
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -171,6 +171,34 @@ def _run(installed, place, *command, path=""):
   )
 
 
+@pytest.fixture(scope="module")
+def alone(built, tmp_path_factory):
+  """Folder of an environment of the wheel and what it requires, no more."""
+  place = tmp_path_factory.mktemp("alone")
+  subprocess.run(
+    [sys.executable, "-m", "venv", str(place / "env")],
+    check=True,
+    env=_environment(),
+  )
+  # A small requirement by itself: once that comes, the rest has to.
+  probe = ["download", "--no-deps", "--dest", str(place), "absl-py"]
+  done = _run(place / "env", place, "python", "-m", "pip", "--quiet", *probe)
+  if done.returncode:
+    pytest.skip(f"pip cannot download: {done.stderr.strip()[-200:]}")
+  done = _run(place / "env", place, "python", "-m", "pip", "install", built)
+  assert done.returncode == 0, done.stderr
+  return place / "env"
+
+
+def _write_steps(path):
+  """A table of steps as JSON lines; gives the table."""
+  table = json.loads(json.dumps(oracle.random_table(1), default=str))
+  rows = zip(*table.values(), strict=True)
+  text = "\n".join(json.dumps(dict(zip(table, r, strict=True))) for r in rows)
+  path.write_text(text + "\n")
+  return table
+
+
 def _shipped():
   """Files of the checkout that a wheel must hold, by their name there."""
   listed = subprocess.run(
@@ -250,10 +278,7 @@ def test_library_runs_and_leaves_the_name_experiments_alone(
 @_BUILDS
 @pytest.mark.slow
 def test_commands_run_outside_of_a_checkout(installed, tmp_path):
-  table = json.loads(json.dumps(oracle.random_table(1), default=str))
-  rows = zip(*table.values(), strict=True)
-  text = "\n".join(json.dumps(dict(zip(table, r, strict=True))) for r in rows)
-  (tmp_path / "steps.jsonl").write_text(text + "\n")
+  table = _write_steps(tmp_path / "steps.jsonl")
   done = _run(
     installed,
     tmp_path,
@@ -286,6 +311,32 @@ def test_commands_run_outside_of_a_checkout(installed, tmp_path):
   done = _run(installed, tmp_path, "python", "-c", program, path=theirs)
   assert done.returncode == 1
   assert "another package has" in done.stderr.splitlines()[-1]
+
+
+@_BUILDS
+@pytest.mark.slow
+def test_what_it_requires_is_enough(alone, tmp_path):
+  done = _run(alone, tmp_path, "python", "-m", "pip", "check")
+  assert done.returncode == 0, done.stdout
+  readme = (_ROOT / "README.md").read_text(encoding="utf-8")
+  # The first example, in the file that a reader would put it into.
+  code, printed = re.search(
+    r"```python\n(.*?)```\s+It prints:\s+```text\n(.*?)```", readme, re.DOTALL
+  ).groups()
+  (tmp_path / "example.py").write_text(code)
+  done = _run(alone, tmp_path, "python", "example.py")
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.strip() == printed.strip()
+  _write_steps(tmp_path / "steps.jsonl")
+  arguments = ["--rollouts=steps.jsonl", "--output=credit.jsonl"]
+  done = _run(alone, tmp_path, "graphgpo-assign-credit", *arguments)
+  assert done.returncode == 0, done.stderr
+  assert (tmp_path / "credit.jsonl").stat().st_size > 100
+  # Training takes nearly all of it: flax, optax, orbax, a config, a bar.
+  arguments = ["--config=smoke", "--workdir=run", *_TINY]
+  done = _run(alone, tmp_path, "graphgpo-train", *arguments)
+  assert done.returncode == 0, done.stderr
+  assert "success on the panel" in done.stdout
 
 
 @_BUILDS

@@ -292,8 +292,11 @@ def test_history_length_below_zero_is_refused():
     )
 
 
+FEW = ("hgpo, base", "gagpo, center")
+
+
 def few(steps):
-  return credit_of(("hgpo, base", "gagpo, center"), steps)
+  return credit_of(FEW, steps)
 
 
 def test_no_gradient():

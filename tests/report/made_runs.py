@@ -49,17 +49,27 @@ def columns(rows):
   return {name: [row[name] for row in rows] for name in rows[0]}
 
 
+# Name and value of what a chart of statistics shows of a step.
+STATISTICS = {
+  "graph/progress_steps": lambda step: 0.1 * step,
+  "graph/singleton_groups": lambda step: 0.8 - 0.1 * step,
+  "graph/reachable_states": lambda step: 0.25 + 0.05 * step,
+  "graph/groups_with_success": lambda step: 0.125 * (step > 2),
+}
+
+
 def write_run(
-  folder, *, estimator="graphgpo", updates=(1, 4), tasks=2, **walks
+  folder, *, estimator="graphgpo", updates=(1, 4), tasks=2, shift=0.0, **walks
 ):
-  """A run's folder."""
+  """A run's folder; `shift` is added to all its statistics."""
   (folder / "rollouts").mkdir(parents=True)
   config = {"estimator": estimator, "environment": {"name": "household"}}
   (folder / "config.json").write_text(json.dumps(config))
   with (folder / "metrics.jsonl").open("w") as file:
     for step in range(6):
       line = {"step": step, "eval/success": step / 5, "loss/policy": -step}
-      line["graph/progress_steps"] = 0.1 * step
+      for name, value in STATISTICS.items():
+        line[name] = value(step) + shift
       file.write(json.dumps(line) + "\n")
   for update in updates:
     lines = [

@@ -1,9 +1,10 @@
-// Colours of both themes. Lines: Okabe and Ito's palette. Advantages: orange,
-// grey, blue, which colour-blind readers tell apart, too.
+// Colours of both themes. Lines: after Okabe and Ito, as far apart for
+// colour-blind readers as tests/report/test_colours.py asks. Advantages: orange,
+// grey, blue, which they tell apart, too.
 
 const PALETTES = {
   light: {
-    lines: ["#0072b2", "#c44e00", "#00795a", "#a8487f", "#8a6d00", "#3a6fb0", "#1b1f24"],
+    lines: ["#0072b2", "#c44e00", "#00795a", "#a8487f", "#5f3a00", "#7a35e8", "#1b1f24"],
     below: [196, 78, 0],
     middle: [176, 180, 186],
     above: [0, 98, 168],
@@ -18,7 +19,7 @@ const PALETTES = {
     mark: "#1b1f24",
   },
   dark: {
-    lines: ["#56b4e9", "#ff9a4d", "#2fc79a", "#e79ac6", "#f0e442", "#9fb7ff", "#e7eaee"],
+    lines: ["#56b4e9", "#ff9a4d", "#2fc79a", "#e79ac6", "#f0e442", "#9a70ff", "#e7eaee"],
     below: [255, 150, 70],
     middle: [96, 103, 112],
     above: [96, 186, 255],
