@@ -1,5 +1,6 @@
 """A process of several, for test_distributed.py: `python -m` with a task."""
 
+import importlib.metadata
 import sys
 
 from graphgpo_jax.training import distributed, settings
@@ -14,6 +15,23 @@ def agree(config, index):
 def differ(config, index):
   if index == 1:
     config.rollout.chunk_size = 5
+  agree(config, index)
+
+
+def versions(config, index):
+  """The second has an older package, and an engine that the first lacks."""
+  installed = importlib.metadata.version
+
+  def version(package):
+    if package == "orbax-checkpoint":
+      return ("2.0", "1.0")[index]
+    if package == "textworld":
+      if index == 0:
+        raise importlib.metadata.PackageNotFoundError(package)
+      return "1.7.0"
+    return installed(package)
+
+  importlib.metadata.version = version
   agree(config, index)
 
 

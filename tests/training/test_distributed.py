@@ -1,5 +1,6 @@
 """Several processes that join, for real, on one machine."""
 
+import importlib.metadata
 import os
 import re
 import socket
@@ -62,6 +63,14 @@ def test_the_one_that_differs_is_named_by_all():
     )
 
 
+def test_processes_of_other_versions_refuse_and_name_the_packages():
+  for printed in _run_all("versions"):
+    assert printed == (
+      "refused: process 1 differs from process 0 in orbax-checkpoint ('1.0' "
+      "there, '2.0' here), textworld ('1.7.0' there, 'not installed' here)"
+    )
+
+
 def test_where_one_fails_all_fail_and_go_on_together():
   everyone = "[{'own': 0}, {'own': 1}]"
   assert _run_all("fail") == [
@@ -74,6 +83,26 @@ def test_facts():
   found = distributed.facts(settings.default_config())
   assert found["config.optimizer.max_grad_norm"] == 1.0
   assert found["jax"] and found["numpy"] and found["python"].startswith("3.")
+  for package in ("orbax-checkpoint", "ml_collections"):
+    assert found[package] == importlib.metadata.version(package)
+
+
+def test_every_package_is_compared_also_where_it_is_missing(monkeypatch):
+  def missing(package):
+    raise importlib.metadata.PackageNotFoundError(package)
+
+  monkeypatch.setattr(importlib.metadata, "version", missing)
+  found = distributed.facts(settings.default_config())
+  absent = {name for name, value in found.items() if value == "not installed"}
+  assert absent >= {
+    "orbax-checkpoint",
+    "ml_collections",
+    "alfworld",
+    "fast-downward-textworld",
+    "scienceworld",
+    "textworld",
+    "textworld-express",
+  }
 
 
 def test_one_process_agrees_with_itself():

@@ -15,7 +15,7 @@ from graphgpo_jax.training import (
   session,
   trainer,
 )
-from tests.training import test_text_experiment, tiny
+from tests.training import notices, test_text_experiment, tiny
 
 
 class StoppedError(Exception):
@@ -136,6 +136,21 @@ def test_a_text_world_too(tmp_path, monkeypatch, stops):
     run_until(monkeypatch, config, tmp_path / "run", step)
   trainer.train(config, tmp_path / "run")
   equal_runs(tmp_path / "run", tmp_path / "unbroken", config)
+
+
+def test_a_notice_saves_and_stops(unbroken, tmp_path, monkeypatch, capsys):
+  config = config_of(checkpoint_every=0)
+  with monkeypatch.context() as patch:
+    asked = notices.send(patch, at=2)
+    trainer.train(config, tmp_path)
+  assert asked == [0, 1, 2]
+  assert "stopped by a preemption notice after update 2" in (
+    capsys.readouterr().out
+  )
+  assert saved(tmp_path, config)[0] == 2
+  assert lines_of(tmp_path) == lines_of(unbroken)[:3]
+  trainer.train(config, tmp_path)
+  equal_runs(tmp_path, unbroken, config)
 
 
 def test_seconds_go_on(unbroken, tmp_path, monkeypatch):
