@@ -212,7 +212,7 @@ def test_a_full_disk(place, unbroken, tmp_path):
 
   def read():
     for line in process.stderr:
-      lines.append(line)  # noqa: PERF402
+      lines.append(line)
 
   reader = threading.Thread(target=read)
   reader.start()
