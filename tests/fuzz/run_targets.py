@@ -57,6 +57,8 @@ def _read_workdir(folder):
 
 def _make_panel(folder):
   (folder / "some.txt").write_text("scene/1\nscene/2\n\nscene/é\n")
+  found = panels.panel_sha256(["scene/1", "scene/2", "scene/é"])
+  (folder / "SHA256SUMS").write_text(f"{found}  some.txt\n")
 
 
 def _read_panel(folder):

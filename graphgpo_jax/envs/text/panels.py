@@ -35,11 +35,7 @@ def load_panel(name: str) -> list[str]:
     raise ValueError(
       f"no such panel: {name!r}; expected one of {', '.join(panel_names())}"
     )
-  try:
-    text = path.read_text("utf-8")
-  except UnicodeDecodeError as error:
-    raise ValueError(f"panel {name!r} is broken: {error}") from error
-  ids = [line.strip() for line in text.splitlines()]
+  ids = [line.strip() for line in _read(path).splitlines()]
   ids = [line for line in ids if line]
   if not ids or len(set(ids)) != len(ids):
     raise ValueError(f"panel {name!r} is broken: it is empty or repeats a task")
@@ -53,11 +49,18 @@ def load_panel(name: str) -> list[str]:
   return ids
 
 
+def _read(path: pathlib.Path) -> str:
+  try:
+    return path.read_text("utf-8")
+  except UnicodeDecodeError as error:
+    raise ValueError(f"panels: {path} is broken: {error}") from error
+
+
 def _locked_sha256() -> dict[str, str]:
   """SHA-256 by the file's name."""
   path = _FOLDER / _SUMS
-  lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-  found = (line.split() for line in lines)
+  text = _read(path) if path.is_file() else ""
+  found = (line.split() for line in text.splitlines())
   return {parts[1]: parts[0] for parts in found if len(parts) == 2}
 
 
