@@ -75,6 +75,10 @@ def test_text_that_is_none(tmp_path, monkeypatch):
   monkeypatch.setattr(panels, "_FOLDER", tmp_path)
   with pytest.raises(ValueError, match="panel 'a' is broken"):
     panels.load_panel("a")
+  (tmp_path / "b.txt").write_text("scene/1\n")
+  (tmp_path / "SHA256SUMS").write_bytes(b"\xff\n")
+  with pytest.raises(ValueError, match="SHA256SUMS is broken"):
+    panels.load_panel("b")
   with pytest.raises(ValueError, match=r"a\.txt: no text"):
     levels.read_levels(tmp_path / "a.txt")
 

@@ -35,7 +35,7 @@ def load_panel(name: str) -> list[str]:
     raise ValueError(
       f"no such panel: {name!r}; expected one of {', '.join(panel_names())}"
     )
-  ids = [line.strip() for line in _read(path).splitlines()]
+  ids = [line.strip() for line in _read(path, f"panel {name!r}").splitlines()]
   ids = [line for line in ids if line]
   if not ids or len(set(ids)) != len(ids):
     raise ValueError(f"panel {name!r} is broken: it is empty or repeats a task")
@@ -49,17 +49,17 @@ def load_panel(name: str) -> list[str]:
   return ids
 
 
-def _read(path: pathlib.Path) -> str:
+def _read(path: pathlib.Path, what: str) -> str:
   try:
     return path.read_text("utf-8")
   except UnicodeDecodeError as error:
-    raise ValueError(f"panels: {path} is broken: {error}") from error
+    raise ValueError(f"{what} is broken: {error}") from error
 
 
 def _locked_sha256() -> dict[str, str]:
   """SHA-256 by the file's name."""
   path = _FOLDER / _SUMS
-  text = _read(path) if path.is_file() else ""
+  text = _read(path, _SUMS) if path.is_file() else ""
   found = (line.split() for line in text.splitlines())
   return {parts[1]: parts[0] for parts in found if len(parts) == 2}
 
