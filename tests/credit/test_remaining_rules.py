@@ -102,7 +102,7 @@ FAST = ("shard_map",)
 )
 def test_same_under(transform, expected):
   rules.assert_same_under(
-    transform, few, eight(), expected, rtol=1e-3, atol=1e-3
+    transform, few, eight(), expected, rtol=1e-4, atol=1e-4
   )
 
 
@@ -111,7 +111,7 @@ class Variants(chex.TestCase):
   @transforms.variants
   def test_variants(self):
     rules.assert_same_as_jitted(
-      self.variant, few, eight(), rtol=1e-3, atol=1e-3
+      self.variant, few, eight(), rtol=1e-4, atol=1e-4
     )
 
 
