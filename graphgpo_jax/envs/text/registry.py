@@ -92,8 +92,10 @@ def state_key(name: str, kind: str) -> StateKeyFn:
   Args:
     name: of the world.
     kind: such as "recipe", "observation" or "true"; or the path of a function
-      of a step, `package.module:function`. It must return text, and what it
-      returned otherwise is a TypeError that names it.
+      of a step, `package.module:function`.
+
+  Returns:
+    The key. One by its path raises ValueError where it returns no text.
 
   Raises:
     ValueError: there is no such world, or it has no such key.
@@ -121,7 +123,7 @@ def _function(path: str) -> StateKeyFn:
   def checked(step: TextStep) -> str:
     key = found(step)
     if not isinstance(key, str):
-      raise TypeError(
+      raise ValueError(
         f"state key {path!r}: expected text, got {type(key).__name__}"
       )
     return key

@@ -52,7 +52,7 @@ def test_a_function_that_is_none_is_named(path, message):
 
 def test_a_function_must_return_text():
   key = registry.state_key("textworld", "dataclasses:asdict")
-  with pytest.raises(TypeError, match="'dataclasses:asdict': expected text"):
+  with pytest.raises(ValueError, match="'dataclasses:asdict': expected text"):
     key(coin_world.Coin().reset("coin-1"))
 
 
